@@ -16,7 +16,6 @@ use citycode_domain::ids::{ClaimsDigest, CodeId, HolderId, StatusRef};
 use citycode_domain::lifecycle::HolderState;
 use citycode_event_store::{CommandId, EventStore as _, Layout, LogId, Partition, Position};
 use citycode_event_store_jetstream::{Config, JetStreamEventStore, NewLog, provision};
-use citycode_holder_log::PureDecision;
 use citycode_projection::LogIdentity;
 use citycode_service_kit::clock::{Clock as _, SystemClock};
 use citycode_testkit::checker::{Answer, Command, Run, SavedProjection, WholeLog, check};
@@ -101,12 +100,11 @@ impl Town {
         }
         for holder in &common.holders {
             let context = context(CommandId(draw.bytes()), &common);
-            let mut decision = PureDecision(|_: &HolderState, _| {
-                Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: *holder })])
-            });
+            let decision =
+                |_: &HolderState, _| Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: *holder })]);
             writers[0]
                 .log
-                .execute(*holder, &context, &mut decision)
+                .execute(*holder, &context, &decision)
                 .await
                 .expect("a holder is registered");
         }

@@ -1,13 +1,12 @@
 //! One append: repeats after an unknown outcome, waiting for the fold, and the result for the caller.
 
-use citycode_domain::event::Event;
 use citycode_event_store::follow::FollowError;
 use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, MessageId, NewCommit, Partition, Position, ReadError,
     RecordedCommit, Revision,
 };
 
-use crate::execute::{CommandContext, ExecuteError, Executed, HolderLog, not_done};
+use crate::execute::{CommandContext, Decided, ExecuteError, Executed, HolderLog, not_done};
 use citycode_log_folds::events_of;
 
 /// How often the same bytes are sent again after an unknown outcome before the caller is told that it is
@@ -57,19 +56,20 @@ impl HolderLog {
     }
 
     /// Builds the result for the caller, after every follower in `acknowledged_by` has applied the commit.
-    pub(crate) async fn answer<R>(
+    pub(crate) async fn answer<R, T>(
         &self,
         appended: Appended,
-        events: Vec<Event>,
+        decided: Decided<T>,
         context: &CommandContext,
-    ) -> Result<Executed, ExecuteError<R>> {
+    ) -> Result<Executed<T>, ExecuteError<R>> {
         match appended {
             Appended::ByThisAttempt(position) => {
                 self.acknowledge(position).await.map_err(|_| ExecuteError::Unknown)?;
                 Ok(Executed {
-                    events,
+                    events: decided.events,
                     position: Some(position),
                     duplicate: false,
+                    output: Some(decided.output),
                 })
             }
             Appended::ByEarlierAttempt(stored) => self.answer_stored(&stored, context).await,
@@ -140,11 +140,11 @@ impl HolderLog {
         Ok(commits.into_iter().find(|stored| stored.commit.message_id == *id))
     }
 
-    pub(crate) async fn answer_stored<R>(
+    pub(crate) async fn answer_stored<R, T>(
         &self,
         stored: &RecordedCommit,
         context: &CommandContext,
-    ) -> Result<Executed, ExecuteError<R>> {
+    ) -> Result<Executed<T>, ExecuteError<R>> {
         if stored.commit.request_digest.0 != context.request_digest {
             return Err(ExecuteError::IdempotencyKeyReused);
         }
@@ -163,6 +163,7 @@ impl HolderLog {
             events,
             position: Some(stored.position),
             duplicate: true,
+            output: None,
         })
     }
 

@@ -60,44 +60,66 @@ impl Begun {
     }
 }
 
-/// Decides a command on a holder's state.
+/// A decision on a command: a pure function of a holder's state and the time. A closure that returns only events is one.
 #[async_trait]
-pub trait Decide: Send {
-    /// Why the rules forbid the command, or why it could not be decided.
+pub trait Decide: Sync {
+    /// Why the rules forbid the command, or what the decision lacks.
     type Refusal: Send;
+    /// What the caller gets beside the events; it is dropped unless this call appends them.
+    type Output: Send;
 
-    /// Returns the events of the command; none if nothing changes. After a conflict it is called again on newer
-    /// state; its draws of an earlier attempt are not reused.
-    async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Self::Refusal>;
+    /// Returns what the command does. It has no effects and waits for nothing: it may be called several times, and only
+    /// the result of the last call is used. After a conflict it is called again on newer state.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn decide(&self, state: &HolderState, now: Timestamp) -> Result<Decided<Self::Output>, Self::Refusal>;
+
+    /// Prepares outside of the log what the decided events refer to. It is called before every append, and again after a
+    /// conflict; no other command of the holder is decided by this process meanwhile.
+    ///
+    /// # Errors
+    /// The refusal; nothing is appended then.
+    async fn before_append(&self) -> Result<(), Self::Refusal> {
+        Ok(())
+    }
 }
 
-/// A decision that draws nothing and waits for nothing.
-pub struct PureDecision<F>(pub F);
-
-#[async_trait]
-impl<R: Send, F> Decide for PureDecision<F>
+impl<F, R: Send> Decide for F
 where
-    F: FnMut(&HolderState, Timestamp) -> Result<Vec<Event>, R> + Send,
+    F: Fn(&HolderState, Timestamp) -> Result<Vec<Event>, R> + Sync,
 {
     type Refusal = R;
+    type Output = ();
 
-    async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, R> {
-        (self.0)(state, now)
+    fn decide(&self, state: &HolderState, now: Timestamp) -> Result<Decided, R> {
+        self(state, now).map(|events| Decided { events, output: () })
     }
+}
+
+/// What a command does to a holder.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decided<T = ()> {
+    /// The events to append; none if nothing changes.
+    pub events: Vec<Event>,
+    /// What the caller gets if this call appends them.
+    pub output: T,
 }
 
 /// The result of a command.
 #[derive(Clone, Debug)]
-pub struct Executed {
+pub struct Executed<T = ()> {
     /// The events as recorded in the log; empty if nothing changed.
     pub events: Vec<Event>,
     /// Position of their commit; `None` if nothing changed.
     pub position: Option<Position>,
     /// Whether an earlier attempt of the same command had already appended them.
     pub duplicate: bool,
+    /// The decision's output; present if and only if this call appended the events.
+    pub output: Option<T>,
 }
 
-impl Executed {
+impl<T> Executed<T> {
     /// Whether this call changed something: it is neither a repeat nor without effect.
     #[must_use]
     pub fn is_new(&self) -> bool {
@@ -110,6 +132,7 @@ impl Executed {
             events: Vec::new(),
             position: None,
             duplicate: false,
+            output: None,
         }
     }
 }
@@ -156,8 +179,8 @@ pub struct HolderLog {
     pub(crate) progress: Progress,
     pub(crate) acknowledged_by: Vec<Progress>,
     locks: BucketLocks,
-    /// Locks of system streams are separate: an issue holds its holder's lock while it leases, so it must never
-    /// wait for a lock that it or another issue holds.
+    /// Locks of system streams are separate: a lease, for which many issues may wait, never waits for a holder's
+    /// commands.
     system_locks: BucketLocks,
 }
 
@@ -280,6 +303,21 @@ impl HolderLog {
         events_of(&commit).map_err(not_done)
     }
 
+    /// Decides a command on the folded state, and does nothing else: [`HolderLog::execute`] decides again, possibly on
+    /// newer state. A caller learns from it what the decision will need.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn forecast<D: Decide>(
+        &self,
+        holder: HolderId,
+        context: &CommandContext,
+        decision: &D,
+    ) -> Result<Decided<D::Output>, D::Refusal> {
+        let state = self.state(holder);
+        decision.decide(&state, decided_at(&state, context))
+    }
+
     /// Decides and appends one command on a holder's stream.
     ///
     /// # Errors
@@ -288,8 +326,8 @@ impl HolderLog {
         &self,
         holder: HolderId,
         context: &CommandContext,
-        decide: &mut D,
-    ) -> Result<Executed, ExecuteError<D::Refusal>> {
+        decision: &D,
+    ) -> Result<Executed<D::Output>, ExecuteError<D::Refusal>> {
         let stream = holder_stream(holder);
         let bucket = self.store.layout().bucket_of(&stream);
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
@@ -308,23 +346,24 @@ impl HolderLog {
                 return self.answer_stored(&stored, context).await;
             }
             self.refuse_confined(bucket)?;
-            let now = context.now.max(state.last_decided_at);
-            let decided = decide.decide(&state, now).await;
-            if !caught_up && decided.as_ref().map_or(true, Vec::is_empty) {
+            let now = decided_at(&state, context);
+            let decided = decision.decide(&state, now);
+            if !caught_up && decided.as_ref().map_or(true, |decided| decided.events.is_empty()) {
                 self.catch_up(bucket).await.map_err(not_done)?;
                 caught_up = true;
                 continue;
             }
-            let events = decided.map_err(ExecuteError::Refused)?;
+            let Decided { events, output } = decided.map_err(ExecuteError::Refused)?;
             if events.is_empty() {
                 return Ok(Executed::unchanged());
             }
+            decision.before_append().await.map_err(ExecuteError::Refused)?;
             let commit = new_commit(stream, &events, id, context, now);
             context.begun.set(true);
             // The register contains the commit before the next command of this bucket is decided.
             if let Some(appended) = self.append_folded(commit, tail, bucket).await? {
                 drop(guard);
-                return self.answer(appended, events, context).await;
+                return self.answer(appended, Decided { events, output }, context).await;
             }
             // Another commit was appended first, and this one was not.
             context.begun.set(false);
@@ -359,7 +398,8 @@ impl HolderLog {
             context.begun.set(true);
             if let Some(appended) = self.append_folded(commit, tail, bucket).await? {
                 drop(guard);
-                return self.answer(appended, events, context).await;
+                let decided = Decided { events, output: () };
+                return self.answer(appended, decided, context).await;
             }
             // Another commit was appended first, and this one was not.
             context.begun.set(false);
@@ -379,6 +419,11 @@ impl HolderLog {
             })),
         }
     }
+}
+
+/// The time of a decision: a holder's time never goes back, whatever a writer's clock says.
+fn decided_at(state: &HolderState, context: &CommandContext) -> Timestamp {
+    context.now.max(state.last_decided_at)
 }
 
 fn contended<R>() -> ExecuteError<R> {

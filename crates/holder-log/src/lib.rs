@@ -5,13 +5,14 @@
 //! outcome as the event store's contract requires: after a conflict it decides again on newer state, after an
 //! unknown outcome it sends the same bytes again, and a repeated command returns the stored events.
 //!
-//! This crate does not contain the meaning of commands (the domain decides, through [`Decide`]), tokens, or the
-//! vault.
+//! A decision ([`Decide`]) is a pure function: what it needs is prepared before the lock of the bucket is taken.
+//!
+//! This crate does not contain the meaning of commands (the domain decides), tokens, or the vault.
 
 mod append;
 mod execute;
 mod locks;
 mod policies;
 
-pub use execute::{Begun, CommandContext, Decide, ExecuteError, Executed, HolderLog, PureDecision};
+pub use execute::{Begun, CommandContext, Decide, Decided, ExecuteError, Executed, HolderLog};
 pub use policies::is_auditable;

@@ -15,7 +15,7 @@ use citycode_event_store::{
     AppendError, AppendOutcome, BucketId, BucketTail, EventStore, Layout, LogId, LogPosition, NewCommit, Position,
     RaiseError, ReadError, ReaderVersion, RecordedCommit, Revision, StreamName, Subscription, SubscriptionError,
 };
-use citycode_holder_log::{Begun, CommandContext, ExecuteError, Executed, HolderLog, PureDecision};
+use citycode_holder_log::{Begun, CommandContext, ExecuteError, Executed, HolderLog};
 use citycode_log_folds::RegisterFold;
 use citycode_projection::register::HolderRegister;
 
@@ -115,10 +115,8 @@ async fn register(log: &HolderLog) -> Result<Executed, ExecuteError<()>> {
 /// Like [`register`], with this flag.
 async fn register_marking(log: &HolderLog, begun: Begun) -> Result<Executed, ExecuteError<()>> {
     let context = CommandContext { begun, ..context() };
-    let mut decision = PureDecision(|_: &HolderState, _| {
-        Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: HOLDER })])
-    });
-    log.execute(HOLDER, &context, &mut decision).await
+    let decision = |_: &HolderState, _| Ok::<_, ()>(vec![Event::HolderRegistered(HolderRegistered { holder: HOLDER })]);
+    log.execute(HOLDER, &context, &decision).await
 }
 
 #[tokio::test]

@@ -11,9 +11,8 @@ use citycode_command_auth::{
 };
 use citycode_domain::event::Event;
 use citycode_domain::ids::{HolderId, NameChangeId};
-use citycode_domain::lifecycle::erase_holder;
+use citycode_domain::lifecycle::{HolderState, erase_holder};
 use citycode_event_store::Position;
-use citycode_holder_log::PureDecision;
 use citycode_log_folds::SystemFold;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::{NameApplied, Vault, VaultError};
@@ -52,17 +51,17 @@ impl Issuer {
         let context = self
             .authorizer
             .context(caller, command_id, request_digest, "officer;unspecified", now);
-        let mut decide = PureDecision(|state: &citycode_domain::lifecycle::HolderState, now| {
+        let decide = |state: &HolderState, now| {
             // Erased in the log but still in the vault: an interrupted erasure, which is completed below.
             if state.erased {
                 Ok(Vec::new())
             } else {
                 erase_holder::decide(state, true, now).map_err(problem_of_refusal)
             }
-        });
+        };
         self.authorizer
             .log
-            .execute(holder, &context, &mut decide)
+            .execute(holder, &context, &decide)
             .await
             .map_err(|error| partially_done(problem_of_execute(error), begun))?;
         self.authorizer

@@ -6,16 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use citycode_auth::Caller;
-use citycode_command_auth::{Actor, RequestDigest, problem_of_execute, problem_of_vault};
+use citycode_command_auth::{Actor, RequestDigest, problem_of_vault};
 use citycode_domain::event::Event;
-use citycode_domain::ids::{CommitPosition, HolderId};
+use citycode_domain::ids::HolderId;
+use citycode_domain::lifecycle::guardian_right;
 use citycode_domain::lifecycle::issue_code::IssueCode;
-use citycode_domain::lifecycle::{HolderState, guardian_right, register_holder};
 use citycode_domain::policy::KindPolicy;
 use citycode_domain::time::Timestamp;
-use citycode_holder_log::Decide;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::PersonFile;
@@ -24,7 +22,7 @@ use citycode_wire::proto::model;
 
 use crate::Issuer;
 use crate::answer::issued_code;
-use crate::issue::{IssueDecision, issued_code_and_token};
+use crate::issue::{IssueDecision, Mode, issued_code_and_token};
 use crate::register::person_name;
 
 /// How long one row may take, including its wait for other rows.
@@ -125,25 +123,11 @@ impl Import {
             guardian: None,
             person: facts,
         };
-        let decision = IssueDecision {
-            issuer,
-            holder: found.holder,
-            id_number: &id_number,
-            person: &person,
-            command,
-            device_key: None,
-            token: None,
-        };
-        let mut decide = RowDecision {
-            decision,
+        let mode = Mode::ImportRow {
             reissue: self.options.reissue,
         };
-        let executed = authorizer
-            .log
-            .execute(found.holder, &context, &mut decide)
-            .await
-            .map_err(problem_of_execute)?;
-        let token = decide.decision.token.take();
+        let decision = IssueDecision::new(issuer, found.holder, &id_number, &person, command, mode);
+        let executed = issuer.execute_issue(&context, decision).await?;
         if !executed
             .events
             .iter()
@@ -154,7 +138,7 @@ impl Import {
                 self.existing_code(found.holder, kind, &person, now).await?,
             ));
         }
-        let (issued, token) = issued_code_and_token(&executed, token, &person)?;
+        let (issued, token) = issued_code_and_token(&executed, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(1);
         let print_for = self.options.print.then_some(&person);
         let code = issued_code(issued, kind, token, &authorizer.policy.status_base_uri, print_for);
@@ -182,40 +166,5 @@ impl Import {
             )),
             _ => Ok(None),
         }
-    }
-}
-
-/// Registers the person if necessary, and issues a code if none is valid, in one commit.
-struct RowDecision<'a> {
-    decision: IssueDecision<'a>,
-    reissue: bool,
-}
-
-#[async_trait]
-impl Decide for RowDecision<'_> {
-    type Refusal = Problem;
-
-    async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Problem> {
-        self.decision.token = None;
-        let mut state = state.clone();
-        let mut events = register_holder::decide(&state, self.decision.holder);
-        for event in &events {
-            // The position of the commit is not known yet; the registration does not use it.
-            state.apply(
-                event,
-                CommitPosition {
-                    partition: 0,
-                    sequence: 0,
-                },
-                now,
-            );
-        }
-        let slot = guardian_right::slot_for(&state, self.decision.command.kind, None, now)
-            .map_err(citycode_command_auth::problem_of_refusal)?;
-        if !self.reissue && state.alive(slot, now).is_some() {
-            return Ok(events);
-        }
-        events.extend(self.decision.decide(&state, now).await?);
-        Ok(events)
     }
 }

@@ -1,23 +1,25 @@
 //! `Issue`: issues a code; a valid code in the same slot is superseded by the same event (R3–R13, R16).
 //!
-//! The token is signed and sealed into the event; it leaves the process only after the append is acknowledged. After a
-//! crash before that, no admissible token exists (a token that is not in the log is refused, R25); after a crash later,
-//! a repeat with the same command id returns the token of the event.
+//! A status index is reserved before the command is decided. The decision signs the token and seals it into the event;
+//! the token leaves the process only after the append is acknowledged. After a crash before that, no admissible token
+//! exists (a token that is not in the log is refused, R25); after a crash later, a repeat with the same command id returns
+//! the token of the event.
 
 use async_trait::async_trait;
 use citycode_auth::Caller;
 use citycode_command_auth::{
-    Actor, CallerRequest, RequestDigest, RequestedParties, command_id, problem_of_execute, problem_of_refusal,
+    Actor, Authorizer, CallerRequest, RequestDigest, RequestedParties, command_id, problem_of_execute,
+    problem_of_refusal,
 };
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::{CodeId, HolderId};
-use citycode_domain::lifecycle::HolderState;
+use citycode_domain::ids::{CodeId, CommitPosition, HolderId, ListFacts};
 use citycode_domain::lifecycle::issue_code::{self, IssueCode, IssueDraw, PersonFacts, UnsignedCode};
+use citycode_domain::lifecycle::{HolderState, Refusal, guardian_right, register_holder};
 use citycode_domain::policy::{ChannelAct, KindPolicy};
 use citycode_domain::time::Timestamp;
-use citycode_holder_log::{Decide, Executed};
+use citycode_holder_log::{CommandContext, Decide, Decided, ExecuteError, Executed};
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::{CodeClaimsToSign, id_commitment, is_sound_device_key, sign_code};
@@ -25,7 +27,12 @@ use citycode_vault::PersonFile;
 use citycode_wire::proto::issuer::v1::{IssueRequest, IssueResponse};
 
 use crate::answer::{issued_code, token_context, unseal};
+use crate::leases::Reservation;
 use crate::{Attested, Issuer};
+
+/// How often an issue is executed with an index of another list. A second time is needed if a commit of another writer,
+/// or the clock, moves the code's expiry into another list between the reservation and the decision.
+const MAX_RESERVATIONS: usize = 4;
 
 impl Issuer {
     /// Issues a code, which replaces a valid one of the same kind.
@@ -77,27 +84,41 @@ impl Issuer {
             guardian,
             person: facts,
         };
-        let mut decision = IssueDecision {
-            issuer: self,
-            holder,
-            id_number: &parties.id_number,
-            person: &person,
-            command,
-            device_key,
-            token: None,
-        };
-        let executed = self
-            .authorizer
-            .log
-            .execute(holder, &context, &mut decision)
-            .await
-            .map_err(|error| hidden(problem_of_execute(error)))?;
-        let token = decision.token.take();
-        let (issued, token) = issued_code_and_token(&executed, token, &person)?;
+        let mode = Mode::Issue { device_key };
+        let decision = IssueDecision::new(self, holder, &parties.id_number, &person, command, mode);
+        let executed = self.execute_issue(&context, decision).await.map_err(hidden)?;
+        let (issued, token) = issued_code_and_token(&executed, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(u64::from(executed.is_new()));
         let print_for = request.print.then_some(&person);
         let code = issued_code(issued, kind, token, &self.authorizer.policy.status_base_uri, print_for);
         Ok(IssueResponse { code: Some(code) })
+    }
+
+    /// Executes an issue with an index that is reserved before the holder's lock is taken, so that no lease is appended
+    /// under the lock. The index goes back to its block unless it was part of an append.
+    pub(crate) async fn execute_issue<'a>(
+        &'a self,
+        context: &CommandContext,
+        mut decision: IssueDecision<'a>,
+    ) -> Result<Executed<Option<String>>, Problem> {
+        let Authorizer { log, entropy, .. } = &*self.authorizer;
+        // A refusal, a repeat or an existing code needs no index; `execute` decides on the latest state.
+        let mut needed = match log.forecast(decision.holder, context, &decision) {
+            Err(NotIssued::NeedsIndex(facts)) => Some(facts),
+            _ => None,
+        };
+        for _ in 0..MAX_RESERVATIONS {
+            if let Some(facts) = needed {
+                decision.index = Some(self.leases.reserve(log, entropy, facts, context.now).await?);
+            }
+            match log.execute(decision.holder, context, &decision).await {
+                Err(ExecuteError::Refused(NotIssued::NeedsIndex(facts))) => needed = Some(facts),
+                executed => return executed.map_err(problem_of_execute),
+            }
+        }
+        Err(problem_of_execute::<Problem>(ExecuteError::NotDone(
+            "the list of the code changed with every decision; try again".into(),
+        )))
     }
 
     pub(crate) fn facts(
@@ -118,8 +139,7 @@ impl Issuer {
 
 /// The event of an issue and its token: the new one, or the stored one of an earlier attempt.
 pub(crate) fn issued_code_and_token<'a>(
-    executed: &'a Executed,
-    fresh: Option<String>,
+    executed: &'a Executed<Option<String>>,
     person: &PersonFile,
 ) -> Result<(&'a CodeIssued, String), Problem> {
     let issued = executed.events.iter().find_map(|event| match event {
@@ -127,54 +147,154 @@ pub(crate) fn issued_code_and_token<'a>(
         _ => None,
     });
     let issued = issued.ok_or_else(Problem::internal)?;
-    match fresh {
-        Some(token) if !executed.duplicate => Ok((issued, token)),
-        _ => Ok((issued, unseal(issued, &person.key)?)),
+    match executed.output.iter().flatten().next() {
+        Some(token) => Ok((issued, token.clone())),
+        None => Ok((issued, unseal(issued, &person.key)?)),
     }
 }
 
-/// The decision of an issue, which draws a status index and signs the token.
+/// The command of which the issue is a part.
+#[derive(Clone, Copy)]
+pub(crate) enum Mode {
+    /// `Issue`: a code for a registered person, which replaces a valid one.
+    Issue {
+        /// The key of the phone to which the code is bound.
+        device_key: Option<DeviceKey>,
+    },
+    /// A row of an import, which also registers the person if necessary.
+    ImportRow {
+        /// Whether a valid code is replaced; otherwise it stays, and no code is issued.
+        reissue: bool,
+    },
+}
+
+/// The decision of an issue, which signs and seals the token. Everything random is drawn before it; its output is the
+/// token, if a code is issued.
 pub(crate) struct IssueDecision<'a> {
-    pub(crate) issuer: &'a Issuer,
-    pub(crate) holder: HolderId,
-    pub(crate) id_number: &'a IdNumber,
-    pub(crate) person: &'a PersonFile,
-    pub(crate) command: IssueCode<'a>,
-    pub(crate) device_key: Option<DeviceKey>,
-    /// The token of the last decision; released only once its event is in the log.
-    pub(crate) token: Option<String>,
+    issuer: &'a Issuer,
+    holder: HolderId,
+    id_number: &'a IdNumber,
+    person: &'a PersonFile,
+    command: IssueCode<'a>,
+    mode: Mode,
+    code_id: CodeId,
+    /// The nonce under which a token is sealed is derived from this and the token, since a decision on newer state may
+    /// sign another token: one nonce must never seal two texts.
+    nonce_seed: [u8; 32],
+    index: Option<Reservation<'a>>,
+}
+
+/// Why no code is issued.
+pub(crate) enum NotIssued {
+    /// It is refused.
+    Refused(Problem),
+    /// It would be issued, but no index of a list for codes with these facts is reserved.
+    NeedsIndex(ListFacts),
+}
+
+impl From<Refusal> for NotIssued {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(problem_of_refusal(refusal))
+    }
+}
+
+impl From<Problem> for NotIssued {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl From<NotIssued> for Problem {
+    fn from(not_issued: NotIssued) -> Self {
+        match not_issued {
+            NotIssued::Refused(problem) => problem,
+            NotIssued::NeedsIndex(_) => Self::internal(),
+        }
+    }
 }
 
 #[async_trait]
 impl Decide for IssueDecision<'_> {
-    type Refusal = Problem;
+    type Refusal = NotIssued;
+    type Output = Option<String>;
 
-    async fn decide(&mut self, state: &HolderState, now: Timestamp) -> Result<Vec<Event>, Problem> {
-        let grant = issue_code::grant(state, &self.command, now).map_err(problem_of_refusal)?;
-        let (issuer, authorizer) = (self.issuer, &self.issuer.authorizer);
-        let partition = authorizer.log.partition_of(self.holder);
-        let kind = self.command.kind;
-        let drawn = issuer.leases.draw(
-            &authorizer.log,
-            &authorizer.entropy,
-            partition,
-            kind.kind,
-            grant.expires_at,
-            now,
-        );
-        let draw = IssueDraw {
-            status: drawn.await?,
-            code_id: CodeId(authorizer.entropy.array()),
-        };
-        let unsigned = issue_code::decide(state, &self.command, draw, now).map_err(problem_of_refusal)?;
-        let (event, token) = self.sign_and_seal(unsigned)?;
-        self.token = Some(token);
-        Ok(vec![Event::CodeIssued(event)])
+    fn decide(&self, state: &HolderState, now: Timestamp) -> Result<Decided<Option<String>>, NotIssued> {
+        match self.mode {
+            Mode::Issue { device_key } => self.issue(state, Vec::new(), device_key, now),
+            Mode::ImportRow { reissue } => {
+                let (state, events) = registered(state, self.holder, now);
+                let slot = guardian_right::slot_for(&state, self.command.kind, None, now)?;
+                if !reissue && state.alive(slot, now).is_some() {
+                    return Ok(Decided { events, output: None });
+                }
+                self.issue(&state, events, None, now)
+            }
+        }
+    }
+
+    async fn before_append(&self) -> Result<(), NotIssued> {
+        if let Some(index) = &self.index {
+            index.use_up();
+        }
+        Ok(())
     }
 }
 
-impl IssueDecision<'_> {
-    fn sign_and_seal(&self, unsigned: UnsignedCode) -> Result<(CodeIssued, String), Problem> {
+impl<'a> IssueDecision<'a> {
+    /// A decision with its random draws, and without an index.
+    pub(crate) fn new(
+        issuer: &'a Issuer,
+        holder: HolderId,
+        id_number: &'a IdNumber,
+        person: &'a PersonFile,
+        command: IssueCode<'a>,
+        mode: Mode,
+    ) -> Self {
+        let entropy = &issuer.authorizer.entropy;
+        Self {
+            issuer,
+            holder,
+            id_number,
+            person,
+            command,
+            mode,
+            code_id: CodeId(entropy.array()),
+            nonce_seed: entropy.array(),
+            index: None,
+        }
+    }
+
+    /// Decides the issue after `events` of the same commit, which `state` contains.
+    fn issue(
+        &self,
+        state: &HolderState,
+        mut events: Vec<Event>,
+        device_key: Option<DeviceKey>,
+        now: Timestamp,
+    ) -> Result<Decided<Option<String>>, NotIssued> {
+        let grant = issue_code::grant(state, &self.command, now)?;
+        let partition = self.issuer.authorizer.log.partition_of(self.holder);
+        let facts = ListFacts::for_code(partition.0, grant.slot.kind, grant.expires_at);
+        let facts = facts.ok_or_else(Problem::internal)?;
+        let reserved = self.index.as_ref().and_then(|index| index.status_for(&facts));
+        let draw = IssueDraw {
+            status: reserved.ok_or(NotIssued::NeedsIndex(facts))?,
+            code_id: self.code_id,
+        };
+        let unsigned = issue_code::decide(state, &self.command, draw, now)?;
+        let (issued, token) = self.sign_and_seal(unsigned, device_key)?;
+        events.push(Event::CodeIssued(issued));
+        Ok(Decided {
+            events,
+            output: Some(token),
+        })
+    }
+
+    fn sign_and_seal(
+        &self,
+        unsigned: UnsignedCode,
+        device_key: Option<DeviceKey>,
+    ) -> Result<(CodeIssued, String), Problem> {
         let (issuer, authorizer) = (self.issuer, &self.issuer.authorizer);
         let code = unsigned.code;
         let key = issuer.keys.signing_at(unsigned.issued_at);
@@ -189,22 +309,41 @@ impl IssueDecision<'_> {
             expires_at: unsigned.expires_at,
             status: code.status,
             id_commitment: commitment,
-            device_key: self.device_key,
+            device_key,
         };
         let signed = sign_code(&claims, &authorizer.policy.status_base_uri, &key).map_err(|error| {
             tracing::error!(%error, "claims could not be signed");
             Problem::internal()
         })?;
-        let sealed = self.person.key.seal(
-            &token_context(code.code_id),
-            authorizer.entropy.array(),
-            signed.text.as_bytes(),
-        );
+        let token = signed.text.as_bytes();
+        let nonce = sealing_nonce(&self.nonce_seed, token);
+        let sealed = self.person.key.seal(&token_context(code.code_id), nonce, token);
         Ok((
             unsigned.into_event(key.key_id(), signed.digest, Sealed(sealed)),
             signed.text,
         ))
     }
+}
+
+/// A nonce that is random to everybody who lacks the seed, and differs for each token.
+fn sealing_nonce(seed: &[u8; 32], token: &[u8]) -> [u8; 12] {
+    let hash = blake3::keyed_hash(seed, token);
+    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
+}
+
+/// The state of a holder who is registered first if necessary, and the events of that.
+fn registered(state: &HolderState, holder: HolderId, now: Timestamp) -> (HolderState, Vec<Event>) {
+    let mut state = state.clone();
+    let events = register_holder::decide(&state, holder);
+    for event in &events {
+        // The position of the commit is not known yet; the registration does not use it.
+        let position = CommitPosition {
+            partition: 0,
+            sequence: 0,
+        };
+        state.apply(event, position, now);
+    }
+    (state, events)
 }
 
 /// Parses the phone's key of a request: 32 bytes are Ed25519, 33 a compressed P-256 point. Kinds that are presented

@@ -1,7 +1,8 @@
 //! Indices of status lists: leased from the log in blocks, drawn at random inside a block, never used twice.
 //!
-//! Leases never expire and are never returned. An index that was part of any append attempt is used up; after a restart
-//! the rest of a block is discarded, because it is not known which of its indices were tried.
+//! Leases never expire and are never returned. A command reserves an index before it is decided, and an index that no
+//! append attempt contained goes back to its block ([`Reservation`]). An index that was part of any append attempt is used
+//! up; after a restart the rest of a block is discarded, because it is not known which of its indices were tried.
 //!
 //! Lists are named by [`ListNames`] if the log demands reader version 2. Before that, and in logs of the first release,
 //! names reveal what the list contains; no blocks of such lists are leased once the version was raised.
@@ -10,10 +11,11 @@ mod leased;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use citycode_command_auth::RequestDigest;
 use citycode_domain::event::{Event, ListNamesAdvanced};
-use citycode_domain::ids::{CodeKind, CommandId, ListFacts, ListId, StatusRef};
+use citycode_domain::ids::{CommandId, ListFacts, ListId, StatusRef};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{Partition, Position, ReaderVersion};
 use citycode_holder_log::{Begun, CommandContext, HolderLog};
@@ -54,21 +56,19 @@ impl IndexLeases {
         }
     }
 
-    /// Draws an index for a code of `kind` in `partition` that expires at `expires_at`; leases a block if necessary.
-    pub(crate) async fn draw(
+    /// Reserves an index for a code with these facts; leases a block if necessary. Call it without a lock of the log, since
+    /// a lease waits for an append.
+    pub(crate) async fn reserve(
         &self,
         log: &HolderLog,
         entropy: &Arc<dyn Entropy>,
-        partition: Partition,
-        kind: CodeKind,
-        expires_at: Timestamp,
+        facts: ListFacts,
         now: Timestamp,
-    ) -> Result<StatusRef, Problem> {
-        let facts = ListFacts::for_code(partition.0, kind, expires_at).ok_or_else(Problem::internal)?;
+    ) -> Result<Reservation<'_>, Problem> {
         let named = log.store().minimum_reader() >= NAMED_SINCE;
         loop {
-            if let Some(status) = self.take(&facts, named, entropy) {
-                return Ok(status);
+            if let Some(reserved) = self.take(&facts, named, entropy) {
+                return Ok(reserved);
             }
             let _guard = self.leasing.lock().await;
             if self.is_empty(&facts, named) {
@@ -78,17 +78,33 @@ impl IndexLeases {
     }
 
     /// Takes an index of this issuer's block. The rest of a block of version 1 is discarded once lists are `named`.
-    fn take(&self, facts: &ListFacts, named: bool, entropy: &Arc<dyn Entropy>) -> Option<StatusRef> {
+    fn take(&self, facts: &ListFacts, named: bool, entropy: &Arc<dyn Entropy>) -> Option<Reservation<'_>> {
         let mut drawable = self.drawable.lock();
         let block = drawable.get_mut(facts).filter(|block| block.is_usable(named))?;
         let at = entropy.below(u32::try_from(block.indices.len()).expect("a block has 4,096 indices"));
         let index = block
             .indices
             .swap_remove(usize::try_from(at).expect("below the length"));
-        Some(StatusRef {
+        let status = StatusRef {
             list: block.list,
             index,
+        };
+        Some(Reservation {
+            leases: self,
+            facts: *facts,
+            status,
+            used: AtomicBool::new(false),
         })
+    }
+
+    /// Takes an unused index back, if indices are still drawn from its list: it is wasted if the list is full or was
+    /// replaced.
+    fn take_back(&self, facts: &ListFacts, status: StatusRef) {
+        if let Some(block) = self.drawable.lock().get_mut(facts)
+            && block.list == status.list
+        {
+            block.indices.push(status.index);
+        }
     }
 
     fn is_empty(&self, facts: &ListFacts, named: bool) -> bool {
@@ -177,6 +193,35 @@ impl IndexLeases {
     }
 }
 
+/// An index that is reserved for one command. Dropping it returns the index to its block, unless the index was used.
+pub(crate) struct Reservation<'a> {
+    leases: &'a IndexLeases,
+    facts: ListFacts,
+    status: StatusRef,
+    used: AtomicBool,
+}
+
+impl Reservation<'_> {
+    /// The index, if it is in a list for codes with these facts.
+    pub(crate) fn status_for(&self, facts: &ListFacts) -> Option<StatusRef> {
+        (self.facts == *facts).then_some(self.status)
+    }
+
+    /// Uses the index up. Call it before an append that contains it: whatever becomes of the append, also if nobody waits
+    /// for its outcome, no other code gets the index.
+    pub(crate) fn use_up(&self) {
+        self.used.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if !*self.used.get_mut() {
+            self.leases.take_back(&self.facts, self.status);
+        }
+    }
+}
+
 impl Drawable {
     fn is_usable(&self, named: bool) -> bool {
         !self.indices.is_empty() && self.list.is_version_2() == named
@@ -205,5 +250,76 @@ impl SystemFold for IndexLeases {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use citycode_domain::ids::CodeKind;
+    use citycode_service_kit::entropy::OsEntropy;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const LIST: ListId = ListId(0x8000_0001);
+
+    fn facts() -> ListFacts {
+        ListFacts::for_code(0, CodeKind::new(1).unwrap(), Timestamp(1_700_000_000)).unwrap()
+    }
+
+    /// Leases with this block.
+    fn leases(list: ListId, indices: &[u32]) -> IndexLeases {
+        let leases = IndexLeases::new(ListNames::new(Zeroizing::new([1; 32])));
+        let indices = indices.to_vec();
+        leases.drawable.lock().insert(facts(), Drawable { list, indices });
+        leases
+    }
+
+    fn take(leases: &IndexLeases) -> Option<Reservation<'_>> {
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        leases.take(&facts(), LIST.is_version_2(), &entropy)
+    }
+
+    #[test]
+    fn an_unused_index_returns_to_its_block_and_a_used_one_never_does() {
+        let leases = leases(LIST, &[7]);
+        let reserved = take(&leases).unwrap();
+        let status = StatusRef { list: LIST, index: 7 };
+        assert_eq!(reserved.status_for(&facts()), Some(status));
+        assert!(take(&leases).is_none(), "one command holds the only index");
+        drop(reserved);
+        let reserved = take(&leases).expect("it was returned");
+        reserved.use_up();
+        drop(reserved);
+        assert!(take(&leases).is_none());
+    }
+
+    #[test]
+    fn an_index_serves_only_codes_of_its_list() {
+        let leases = leases(LIST, &[7]);
+        let reserved = take(&leases).unwrap();
+        let next_window = Timestamp(1_700_000_000 + ListFacts::WINDOW_SECONDS);
+        let others = [
+            (1, 1, Timestamp(1_700_000_000)),
+            (0, 2, Timestamp(1_700_000_000)),
+            (0, 1, next_window),
+        ];
+        for (partition, kind, expires_at) in others {
+            let other = ListFacts::for_code(partition, CodeKind::new(kind).unwrap(), expires_at).unwrap();
+            assert_eq!(reserved.status_for(&other), None);
+        }
+    }
+
+    #[test]
+    fn an_index_is_not_returned_to_another_list_or_to_a_list_that_was_given_up() {
+        let leases = leases(LIST, &[7, 8]);
+        let (first, second) = (take(&leases).unwrap(), take(&leases).unwrap());
+        let list = ListId(LIST.0 + 1);
+        leases.drawable.lock().get_mut(&facts()).unwrap().list = list;
+        drop(first);
+        leases.drawable.lock().clear();
+        drop(second);
+        assert!(take(&leases).is_none());
+        assert!(leases.drawable.lock().is_empty());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use citycode_command_auth::{RequestDigest, problem_of_execute, problem_of_refusal};
 use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::lifecycle::{HolderState, relationship};
-use citycode_holder_log::{Begun, CommandContext, PureDecision};
+use citycode_holder_log::{Begun, CommandContext};
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::Problem;
 use citycode_service_kit::repeated::Repeated;
@@ -68,14 +68,14 @@ impl Issuer {
             now: self.authorizer.now()?,
             begun: Begun::default(),
         };
-        let mut decide = PureDecision(|state: &HolderState, now| {
+        let decide = |state: &HolderState, now| {
             // Another issuer may have ended it.
             if !state.has_guardian(guardian) {
                 return Ok(Vec::new());
             }
             relationship::decide_end(state, guardian, now).map_err(problem_of_refusal)
-        });
-        let ended = self.authorizer.log.execute(dependent, &context, &mut decide).await;
+        };
+        let ended = self.authorizer.log.execute(dependent, &context, &decide).await;
         if ended.map_err(problem_of_execute)?.is_new() {
             tracing::warn!("a relationship that outlived its guardian's erasure was ended");
         }

@@ -4,9 +4,8 @@ use citycode_auth::Caller;
 use citycode_command_auth::{Actor, CallerRequest, RequestDigest, command_id, problem_of_execute, problem_of_vault};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
-use citycode_domain::lifecycle::register_holder;
+use citycode_domain::lifecycle::{HolderState, register_holder};
 use citycode_domain::name::PersonName;
-use citycode_holder_log::PureDecision;
 use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};
@@ -55,11 +54,10 @@ impl Issuer {
             let context =
                 self.authorizer
                     .context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
-            let mut decide =
-                PureDecision(|state: &_, _now| Ok::<_, Problem>(register_holder::decide(state, found.holder)));
+            let decide = |state: &HolderState, _now| Ok::<_, Problem>(register_holder::decide(state, found.holder));
             self.authorizer
                 .log
-                .execute(found.holder, &context, &mut decide)
+                .execute(found.holder, &context, &decide)
                 .await
                 .map_err(problem_of_execute)?;
             if !self.authorizer.log.state(found.holder).erased {

@@ -4,9 +4,8 @@
 use citycode_auth::Caller;
 use citycode_command_auth::{CallerRequest, RequestDigest, command_id, problem_of_execute, problem_of_refusal};
 use citycode_domain::ids::{CommandId, HolderId};
-use citycode_domain::lifecycle::relationship;
+use citycode_domain::lifecycle::{HolderState, relationship};
 use citycode_domain::time::Timestamp;
-use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1::{RelateRequest, RelateResponse, UnrelateRequest, UnrelateResponse};
 
@@ -57,12 +56,12 @@ impl Issuer {
         let context = self
             .authorizer
             .context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
-        let mut decide = PureDecision(|state: &_, _now| {
+        let decide = |state: &HolderState, _now| {
             relationship::decide_record(state, dependent, guardian).map_err(problem_of_refusal)
-        });
+        };
         self.authorizer
             .log
-            .execute(dependent, &context, &mut decide)
+            .execute(dependent, &context, &decide)
             .await
             .map_err(problem_of_execute)?;
         Ok(RelateResponse {})
@@ -103,11 +102,11 @@ impl Issuer {
         let context = self
             .authorizer
             .context(caller, command_id, request_digest, "officer;unspecified", now);
-        let mut decide =
-            PureDecision(|state: &_, now| relationship::decide_end(state, guardian, now).map_err(problem_of_refusal));
+        let decide =
+            |state: &HolderState, now| relationship::decide_end(state, guardian, now).map_err(problem_of_refusal);
         self.authorizer
             .log
-            .execute(dependent, &context, &mut decide)
+            .execute(dependent, &context, &decide)
             .await
             .map_err(problem_of_execute)?;
         Ok(())

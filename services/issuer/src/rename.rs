@@ -8,6 +8,8 @@
 //! crash later, followers of the log complete the change, at the next start or at once in another issuer
 //! ([`ErasureQueue`](crate::ErasureQueue)); so does a repeat of the command.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use citycode_auth::Caller;
 use citycode_command_auth::{
@@ -20,7 +22,7 @@ use citycode_domain::lifecycle::{HolderState, Refusal, rename_holder};
 use citycode_domain::name::PersonName;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::ReaderVersion;
-use citycode_holder_log::{Decide, ExecuteError, Executed};
+use citycode_holder_log::{Decide, Decided, ExecuteError, Executed};
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_vault::{NameApplied, Vault};
@@ -80,15 +82,15 @@ impl Issuer {
         // The name is not part of the digest, because the log would keep it forever. The vault compares names instead.
         let request_digest = RequestDigest::of("rename").holder(Some(holder)).bytes(&digest);
         let context = authorizer.context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
-        let mut correction = Correction {
+        let correction = Correction {
             vault: &*authorizer.vault,
             holder,
             change: NameChangeId(authorizer.entropy.array()),
             name: &name,
             reason,
-            staged: false,
+            staged: AtomicBool::new(false),
         };
-        let executed = authorizer.log.execute(holder, &context, &mut correction).await;
+        let executed = authorizer.log.execute(holder, &context, &correction).await;
         let executed = correction.finish(executed).await?;
         metrics::counter!("citycode_issuer_names_corrected_total").increment(u64::from(executed.is_new()));
         Ok(RenameResponse {})
@@ -115,22 +117,27 @@ struct Correction<'a> {
     change: NameChangeId,
     name: &'a PersonName,
     reason: Sealed,
-    staged: bool,
+    staged: AtomicBool,
 }
 
 #[async_trait]
 impl Decide for Correction<'_> {
     type Refusal = Problem;
+    type Output = ();
 
-    async fn decide(&mut self, state: &HolderState, _now: Timestamp) -> Result<Vec<Event>, Problem> {
+    fn decide(&self, state: &HolderState, _now: Timestamp) -> Result<Decided, Problem> {
         let events = rename_holder::decide(state, self.change, self.reason.clone()).map_err(problem_of_refusal)?;
-        // Staged again at each decision, after the names of changes that were appended first.
+        Ok(Decided { events, output: () })
+    }
+
+    /// Stages the name, after those of all changes that were appended first.
+    async fn before_append(&self) -> Result<(), Problem> {
         let staged = self.vault.stage_name(self.holder, self.change, self.name).await;
         if !staged.map_err(|error| problem_of_vault(&error))? {
             return Err(problem_of_refusal(Refusal::NotRegistered));
         }
-        self.staged = true;
-        Ok(events)
+        self.staged.store(true, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -185,7 +192,7 @@ impl Correction<'_> {
     }
 
     async fn discard(&self) {
-        if self.staged
+        if self.staged.load(Ordering::Acquire)
             && let Err(error) = self.vault.discard_name(self.holder, self.change).await
         {
             tracing::warn!(%error, "a staged name stays in the vault until the next correction of the person's name");

@@ -8,6 +8,7 @@ mod list_names;
 mod orphans;
 mod overload;
 mod rename;
+mod reservations;
 mod unrelated_guardian;
 
 use std::sync::Arc;

@@ -6,7 +6,6 @@ use citycode_domain::event::{Event, Sealed, Slot};
 use citycode_domain::lifecycle::{HolderState, Refusal, officer_hold, revoke_code};
 use citycode_domain::policy::GuardianPolicy;
 use citycode_domain::time::Timestamp;
-use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::revocation::v1::{ReinstateResponse, RevokeResponse, SuspendResponse};
 use citycode_wire::request::OfficerAct;
@@ -84,12 +83,10 @@ impl Revocation {
         let (reason, digest) = authorizer.seal_reason(&act.reason, &key);
         let request_digest = request_digest(method, &kind.name, [Some(holder), guardian], &digest);
         let context = authorizer.context(caller, act.command_id, request_digest, "officer;unspecified", now);
-        let mut decide = PureDecision(|state: &HolderState, now| {
-            decide(state, slot, reason.clone(), now).map_err(problem_of_refusal)
-        });
+        let decide = |state: &HolderState, now| decide(state, slot, reason.clone(), now).map_err(problem_of_refusal);
         let executed = authorizer
             .log
-            .execute(holder, &context, &mut decide)
+            .execute(holder, &context, &decide)
             .await
             .map_err(problem_of_execute)?;
         metrics::counter!("citycode_revocation_officer_acts_total", "act" => method)

@@ -7,7 +7,6 @@ use citycode_command_auth::{
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::{HolderState, report_loss};
 use citycode_domain::policy::ChannelAct;
-use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::revocation::v1::{ReportLossRequest, ReportLossResponse};
 
@@ -52,12 +51,12 @@ impl Revocation {
         authorizer
             .refuse_unrelated_guardian(&parties, kind, channel, ChannelAct::ReportLoss, &context)
             .await?;
-        let mut decide = PureDecision(|state: &HolderState, now| {
+        let decide = |state: &HolderState, now| {
             report_loss::decide(state, kind, channel, guardian, now).map_err(problem_of_refusal)
-        });
+        };
         let executed = authorizer
             .log
-            .execute(holder, &context, &mut decide)
+            .execute(holder, &context, &decide)
             .await
             .map_err(|error| {
                 let problem = problem_of_execute(error);

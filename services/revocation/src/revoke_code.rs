@@ -10,7 +10,6 @@ use citycode_command_auth::{RequestDigest, problem_of_execute, problem_of_refusa
 use citycode_domain::event::Sealed;
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::lifecycle::{HolderState, Refusal, revoke_code};
-use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::revocation::v1::RevokeCodeResponse;
 use citycode_wire::request::RevokeCodeAct;
@@ -42,7 +41,7 @@ impl Revocation {
         let context = self
             .authorizer
             .context(caller, act.command_id, request_digest, "officer;unspecified", now);
-        let mut decide = PureDecision(|state: &HolderState, now| {
+        let decide = |state: &HolderState, now| {
             let slot = state.slots.iter().find(|slot| slot.code.code_id == code_id);
             let slot = slot.ok_or_else(|| problem_of_refusal(Refusal::NoValidCode))?.slot;
             revoke_code::decide(state, slot, Sealed::default(), now).map_err(|refusal| match refusal {
@@ -50,8 +49,8 @@ impl Revocation {
                 Refusal::NotRegistered => problem_of_refusal(Refusal::NoValidCode),
                 refusal => problem_of_refusal(refusal),
             })
-        });
-        let executed = self.authorizer.log.execute(holder, &context, &mut decide).await;
+        };
+        let executed = self.authorizer.log.execute(holder, &context, &decide).await;
         let executed = executed.map_err(problem_of_execute)?;
         metrics::counter!("citycode_revocation_officer_acts_total", "act" => "revoke_code")
             .increment(u64::from(executed.is_new()));

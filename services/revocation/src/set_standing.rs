@@ -3,7 +3,6 @@
 use citycode_auth::Caller;
 use citycode_command_auth::{problem_of_execute, problem_of_refusal};
 use citycode_domain::lifecycle::{HolderState, change_standing};
-use citycode_holder_log::PureDecision;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::revocation::v1::SetStandingResponse;
 use citycode_wire::request::StandingAct;
@@ -37,12 +36,12 @@ impl Revocation {
             "health_authority;unspecified",
             now,
         );
-        let mut decide = PureDecision(|state: &HolderState, now| {
+        let decide = |state: &HolderState, now| {
             change_standing::decide(state, standing, reason.clone(), now).map_err(problem_of_refusal)
-        });
+        };
         let executed = authorizer
             .log
-            .execute(holder, &context, &mut decide)
+            .execute(holder, &context, &decide)
             .await
             .map_err(problem_of_execute)?;
         metrics::counter!("citycode_revocation_standings_total").increment(u64::from(executed.is_new()));

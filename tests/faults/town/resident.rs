@@ -10,7 +10,7 @@ use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, List
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{CommandId, Partition};
-use citycode_holder_log::{Begun, CommandContext, ExecuteError, HolderLog, PureDecision};
+use citycode_holder_log::{Begun, CommandContext, ExecuteError, HolderLog};
 use citycode_service_kit::clock::Clock as _;
 use citycode_testkit::Draw;
 use citycode_testkit::checker::{Answer, Attempt, Command};
@@ -77,11 +77,11 @@ async fn ask(
     context: &CommandContext,
     seed: u64,
 ) -> Answer {
-    let mut draw = Draw::new(seed);
     let partition = log.partition_of(holder);
-    let mut decision =
-        PureDecision(|state: &HolderState, now| decide(state, choice, now, partition, common, &mut draw).ok_or(()));
-    let executing = log.execute(holder, context, &mut decision);
+    // Decided again after a conflict, with the same draws.
+    let decision =
+        |state: &HolderState, now| decide(state, choice, now, partition, common, &mut Draw::new(seed)).ok_or(());
+    let executing = log.execute(holder, context, &decision);
     // Giving up undoes nothing: the outcome is unknown.
     let Ok(executed) = tokio::time::timeout(GIVE_UP_AFTER, executing).await else {
         return Answer::Unknown;

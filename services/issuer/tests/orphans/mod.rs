@@ -9,7 +9,7 @@ use citycode_domain::lifecycle::{HolderState, erase_holder, relationship};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::EventStore as _;
 use citycode_event_store::memory::AppendFault;
-use citycode_holder_log::{Begun, CommandContext, PureDecision};
+use citycode_holder_log::{Begun, CommandContext};
 use citycode_log_folds::holder_stream;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::problem::{Code, Outcome};
@@ -47,12 +47,12 @@ fn context(city: &City) -> CommandContext {
 
 /// Appends the erasure of a holder by an issuer that has not read the relationship.
 async fn erased_elsewhere(city: &City, holder: HolderId) {
-    let mut decide = PureDecision(|state: &HolderState, now| erase_holder::decide(state, true, now));
+    let decide = |state: &HolderState, now| erase_holder::decide(state, true, now);
     let erased = city
         .issuer
         .authorizer
         .log
-        .execute(holder, &context(city), &mut decide)
+        .execute(holder, &context(city), &decide)
         .await;
     assert!(erased.expect("erased").is_new());
 }
@@ -96,13 +96,8 @@ async fn r17_a_family_code_is_ended_although_the_guardians_erasure_had_not_read_
     erased_elsewhere(&city, guardian).await;
     assert_eq!(family_code(&city, &child).await, CodeLife::Valid);
     // The same applies to one that is recorded after the erasure.
-    let mut late = PureDecision(|state: &HolderState, _| relationship::decide_record(state, other, guardian));
-    let recorded = city
-        .issuer
-        .authorizer
-        .log
-        .execute(other, &context(&city), &mut late)
-        .await;
+    let late = |state: &HolderState, _| relationship::decide_record(state, other, guardian);
+    let recorded = city.issuer.authorizer.log.execute(other, &context(&city), &late).await;
     assert!(recorded.expect("recorded").is_new());
     let issuer = Arc::clone(&city.issuer);
     let ending = tokio::spawn(async move { issuer.keep_ending_orphaned().await });

@@ -10,10 +10,9 @@ use citycode_domain::event::Event;
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::name::PersonName;
+use citycode_event_store::ReaderVersion;
 use citycode_event_store::memory::AppendFault;
-use citycode_event_store::{EventStore as _, LogPosition, ReaderVersion, SubscriptionBatch};
 use citycode_issuer::ErasureQueue;
-use citycode_log_folds::events_of;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_testkit::{IdNumbers, eventually};
 use citycode_vault::{Found, NameApplied, Person, PersonFile, Vault, VaultError};
@@ -61,27 +60,6 @@ impl City {
         let holder = self.holder(id_number).await.expect("known");
         let file = self.issuer.authorizer.vault.open(holder).await.expect("an answer");
         file.expect("a person").name.to_string()
-    }
-
-    /// Everything that the log has.
-    async fn logged(&self) -> Vec<Event> {
-        let layout = self.store.layout();
-        let mut until = LogPosition::start(layout.partitions());
-        for partition in layout.all_partitions() {
-            until.set(partition, self.store.head(partition).await.expect("an answer"));
-        }
-        let mut reached = LogPosition::start(layout.partitions());
-        let mut subscription = self.store.subscribe_to_all(reached.clone()).await.expect("a log");
-        let mut events = Vec::new();
-        while !reached.reaches(&until) {
-            if let SubscriptionBatch::Commits(commits) = subscription.next_batch().await.expect("a log") {
-                for commit in commits {
-                    reached.set(commit.position.partition, commit.position.sequence);
-                    events.extend(events_of(&commit).expect("events"));
-                }
-            }
-        }
-        events
     }
 
     async fn renames(&self) -> usize {

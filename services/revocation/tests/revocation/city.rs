@@ -18,7 +18,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Revision};
-use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
+use citycode_holder_log::{Begun, CommandContext, HolderLog};
 use citycode_log_folds::{RegisterFold, events_of, holder_stream, projected};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{FingerprintKey, StatusReader, StatusWriter};
@@ -221,11 +221,11 @@ impl City {
             now: Timestamp(self.clock.now().0),
             begun: Begun::default(),
         };
-        let mut decide = PureDecision(|_: &HolderState, _| Ok::<_, ()>(vec![event.clone()]));
+        let decide = |_: &HolderState, _| Ok::<_, ()>(vec![event.clone()]);
         self.revocation
             .authorizer
             .log
-            .execute(holder, &context, &mut decide)
+            .execute(holder, &context, &decide)
             .await
             .unwrap();
     }

@@ -15,7 +15,7 @@ use citycode_domain::ids::{CommandId, HolderId, ListId};
 use citycode_domain::lifecycle::{HolderState, erase_holder};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{EventStore, LogId, Partition, Position, ReadError, StreamName};
-use citycode_holder_log::{Begun, CommandContext, HolderLog, PureDecision};
+use citycode_holder_log::{Begun, CommandContext, HolderLog};
 use citycode_log_folds::{keys_stream, lease_stream};
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::{self, ProjectionKind};
@@ -253,8 +253,8 @@ impl Closing<'_> {
         let mut erased = 0;
         if known.is_some_and(|(state, _)| state.is_known()) {
             let context = self.context("erase_again", &holder.0);
-            let mut decide = PureDecision(|state: &HolderState, now| erase_holder::decide(state, true, now));
-            let executed = self.log.execute(holder, &context, &mut decide).await;
+            let decide = |state: &HolderState, now| erase_holder::decide(state, true, now);
+            let executed = self.log.execute(holder, &context, &decide).await;
             executed.map_err(|error| StartError::Log(error.to_string()))?;
             erased = 1;
         }

@@ -10,7 +10,7 @@ use citycode_domain::ids::{CodeId, CommandId, HolderId};
 use citycode_domain::lifecycle::{HolderState, SlotState};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::Position;
-use citycode_holder_log::{Begun, CommandContext, ExecuteError, HolderLog, PureDecision};
+use citycode_holder_log::{Begun, CommandContext, ExecuteError, HolderLog};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_vault::{Vault, VaultError};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -173,9 +173,8 @@ async fn end_codes_of(
         now: Timestamp(surroundings.clock.now().0),
         begun: Begun::default(),
     };
-    let mut decide =
-        PureDecision(|state: &HolderState, now| Ok::<_, std::convert::Infallible>(endings(state, &codes, end, now)));
-    match log.execute(holder, &context, &mut decide).await {
+    let decide = |state: &HolderState, now| Ok::<_, std::convert::Infallible>(endings(state, &codes, end, now));
+    match log.execute(holder, &context, &decide).await {
         Ok(executed) => Ok(Ended::Codes(executed.events.len() as u64)),
         Err(ExecuteError::Confined(position)) => Ok(Ended::Confined(position, codes)),
         Err(error) => Err(StartError::Log(error.to_string())),
