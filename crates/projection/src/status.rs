@@ -13,6 +13,7 @@
 
 mod alarm;
 mod block;
+mod effects;
 mod entry;
 mod fingerprint;
 mod lists;
@@ -26,6 +27,7 @@ mod writer;
 pub use crate::point::PartitionPoint;
 pub use alarm::Alarm;
 pub use block::{BLOCK_LEN, MAX_LIST_LEN};
+pub use effects::{CodeState, Effect, StatusChange, effects_of, standing_set_by};
 pub use fingerprint::FingerprintKey;
 pub use reader::{StatusAnswer, StatusReader};
 pub use saved::load;

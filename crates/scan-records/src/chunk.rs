@@ -10,10 +10,12 @@
 //!          partition:number sequence:number age:number
 //!          [basis]
 //! basis    evidence:u8       bits 0-1 what was shown (0 unread, 1 code, 2 card), 2 trusted clock, 3 confined,
-//!                            4-5 reaches (0 none, 1 an instant, 2 nothing was known)
+//!                            4-5 claims (0 in the log, or else 1 known up to an instant, 2 nothing known, 3 another code)
 //!          code: claims:16 checks:u8 (bits 0-1 proof, 2-3 ID card); card: standing:u8
 //!          keys sequence:signed, minus that of the basis before; keys age:number
-//!          [the record's time minus reaches:signed]
+//!          [kind:u8 list:u32 index:u32 (big-endian)                          claims that are not in the log
+//!           the record's time minus issued at:signed expires at minus issued at:signed
+//!           [the record's time minus reaches:signed]]
 //! signed   zigzag number
 //! ```
 //! `age` is that of the code's partition. Numbers and texts are as in `record.rs`. An ordinary record has some fifty
@@ -24,16 +26,18 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use citycode_domain::admission::{IdCheck, ProofState};
-use citycode_domain::ids::{CodeId, CommitPosition, PolicyDigest};
+use citycode_domain::ids::{CodeId, CodeKind, CommitPosition, ListId, PolicyDigest, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_wire::verdict::{reason, reason_value};
 
-use crate::record::{Basis, Reader, ScanNote, ScanRecord, ShownEvidence, unknown_format, write_number, write_text};
+use crate::record::{
+    Basis, NotInLog, Reader, ScanNote, ScanRecord, ShownEvidence, unknown_format, write_number, write_text,
+};
 use crate::{DAY_SECONDS, RecordsError};
 
 const VERSION_2: [u8; 2] = [0, 2];
@@ -47,11 +51,12 @@ const SHOWN_CARD: u8 = 2;
 const SHOWN_MASK: u8 = 0b11;
 const CLOCK_TRUSTED: u8 = 1 << 2;
 const CONFINED: u8 = 1 << 3;
-const REACHES_INSTANT: u8 = 1 << 4;
-const REACHES_NOTHING: u8 = 2 << 4;
-const REACHES_MASK: u8 = 0b11 << 4;
+const KNOWN_UP_TO: u8 = 1 << 4;
+const NOTHING_KNOWN: u8 = 2 << 4;
+const ANOTHER_CODE: u8 = 3 << 4;
+const CLAIMS_MASK: u8 = 0b11 << 4;
 
-/// The instant that says that nothing is known (see `Basis::reaches`).
+/// The instant that says that nothing is known (see [`NotInLog::reaches`]).
 const NOTHING: Timestamp = Timestamp(i64::MIN);
 
 const PROOFS: [ProofState; 4] = [
@@ -136,10 +141,11 @@ fn write_basis(basis: &Basis, at: i64, keys_before: u64, bytes: &mut Vec<u8>) {
     if basis.confined {
         evidence |= CONFINED;
     }
-    evidence |= match basis.reaches {
+    evidence |= match basis.not_in_log.map(|unknown| unknown.reaches) {
         None => 0,
-        Some(NOTHING) => REACHES_NOTHING,
-        Some(_) => REACHES_INSTANT,
+        Some(None) => ANOTHER_CODE,
+        Some(Some(NOTHING)) => NOTHING_KNOWN,
+        Some(Some(_)) => KNOWN_UP_TO,
     };
     bytes.push(evidence);
     match basis.shown {
@@ -156,7 +162,18 @@ fn write_basis(basis: &Basis, at: i64, keys_before: u64, bytes: &mut Vec<u8>) {
     }
     write_signed(basis.keys_sequence.wrapping_sub(keys_before).cast_signed(), bytes);
     write_number(basis.keys_age_ms, bytes);
-    if let Some(reaches) = basis.reaches.filter(|reaches| *reaches != NOTHING) {
+    if let Some(unknown) = &basis.not_in_log {
+        write_not_in_log(unknown, at, bytes);
+    }
+}
+
+fn write_not_in_log(unknown: &NotInLog, at: i64, bytes: &mut Vec<u8>) {
+    bytes.push(unknown.kind.number());
+    bytes.extend_from_slice(&unknown.place.list.0.to_be_bytes());
+    bytes.extend_from_slice(&unknown.place.index.to_be_bytes());
+    write_signed(at.wrapping_sub(unknown.issued_at.0), bytes);
+    write_signed(unknown.expires_at.0.wrapping_sub(unknown.issued_at.0), bytes);
+    if let Some(reaches) = unknown.reaches.filter(|reaches| *reaches != NOTHING) {
         write_signed(at.wrapping_sub(reaches.0), bytes);
     }
 }
@@ -198,9 +215,7 @@ impl Contexts {
         if is(self.last) {
             return write_number(self.last as u64, bytes);
         }
-        let mut hasher = self.hasher.build_hasher();
-        (policy.0, place, device).hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = self.hasher.hash_one((policy.0, place, device));
         if let Some(&number) = self.numbers.get(&hash)
             && is(number)
         {
@@ -314,7 +329,7 @@ fn read_basis(
     before: &mut Before,
 ) -> Option<Basis> {
     let [evidence] = reader.array()?;
-    if evidence & !(SHOWN_MASK | CLOCK_TRUSTED | CONFINED | REACHES_MASK) != 0 {
+    if evidence & !(SHOWN_MASK | CLOCK_TRUSTED | CONFINED | CLAIMS_MASK) != 0 {
         return None;
     }
     let shown = match evidence & SHOWN_MASK {
@@ -339,11 +354,9 @@ fn read_basis(
     let keys_sequence = before.keys_sequence.wrapping_add(read_signed(reader)?.cast_unsigned());
     before.keys_sequence = keys_sequence;
     let keys_age_ms = reader.number()?;
-    let reaches = match evidence & REACHES_MASK {
+    let not_in_log = match evidence & CLAIMS_MASK {
         0 => None,
-        REACHES_INSTANT => Some(Timestamp(at.wrapping_sub(read_signed(reader)?))),
-        REACHES_NOTHING => Some(NOTHING),
-        _ => return None,
+        claims => Some(read_not_in_log(claims, at, reader)?),
     };
     Some(Basis {
         policy,
@@ -353,7 +366,27 @@ fn read_basis(
         code_age_ms,
         confined: evidence & CONFINED != 0,
         clock_trusted: evidence & CLOCK_TRUSTED != 0,
-        reaches,
+        not_in_log,
+    })
+}
+
+fn read_not_in_log(claims: u8, at: i64, reader: &mut Reader<'_>) -> Option<NotInLog> {
+    let [kind] = reader.array()?;
+    let place = StatusRef {
+        list: ListId(u32::from_be_bytes(reader.array()?)),
+        index: u32::from_be_bytes(reader.array()?),
+    };
+    let issued_at = at.wrapping_sub(read_signed(reader)?);
+    Some(NotInLog {
+        kind: CodeKind::new(kind)?,
+        issued_at: Timestamp(issued_at),
+        expires_at: Timestamp(issued_at.wrapping_add(read_signed(reader)?)),
+        place,
+        reaches: match claims {
+            ANOTHER_CODE => None,
+            NOTHING_KNOWN => Some(NOTHING),
+            _ => Some(Timestamp(at.wrapping_sub(read_signed(reader)?))),
+        },
     })
 }
 

@@ -17,7 +17,7 @@ mod record;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-pub use record::{Basis, ScanNote, ScanRecord, ShownEvidence};
+pub use record::{Basis, NotInLog, ScanNote, ScanRecord, ShownEvidence};
 
 /// Seconds of a UTC day.
 pub const DAY_SECONDS: i64 = 86_400;
@@ -39,7 +39,7 @@ pub enum Registered {
     /// It was recorded by this call.
     Now,
     /// It was recorded earlier, as this record.
-    Before(ScanRecord),
+    Before(Box<ScanRecord>),
     /// The device used the scan id for something else before; nothing was recorded.
     ForAnother,
 }

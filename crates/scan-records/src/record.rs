@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use citycode_domain::admission::{IdCheck, ProofState, Reason};
-use citycode_domain::ids::{CodeId, CommitPosition, PolicyDigest};
+use citycode_domain::ids::{CodeId, CodeKind, CommitPosition, PolicyDigest, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 
@@ -67,8 +67,24 @@ pub struct Basis {
     pub confined: bool,
     /// Whether the verifier's clock was trusted.
     pub clock_trusted: bool,
-    /// How far the knowledge reached, if the code was not in the log as far as it was known: every code issued before
-    /// this instant was known.
+    /// The claims of a code that the log did not have with these claims, as far as it was known; the claims of other
+    /// codes are in the log.
+    pub not_in_log: Option<NotInLog>,
+}
+
+/// A code with a valid signature whose claims were not in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotInLog {
+    /// Its kind.
+    pub kind: CodeKind,
+    /// Start of its validity.
+    pub issued_at: Timestamp,
+    /// Its expiry.
+    pub expires_at: Timestamp,
+    /// Its place in a status list.
+    pub place: StatusRef,
+    /// How far the knowledge reached if the log had no code at that place: every code issued before this instant was
+    /// known, and none if it is the earliest instant. `None` if the log had another code there.
     pub reaches: Option<Timestamp>,
 }
 

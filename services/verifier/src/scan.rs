@@ -19,7 +19,7 @@ use citycode_log_folds::{FoldedStatus, events_of, holder_stream, keys_stream, po
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
-use citycode_scan_records::{Basis, ScanRecords, ShownEvidence};
+use citycode_scan_records::{Basis, NotInLog, ScanRecords, ShownEvidence};
 use citycode_service_kit::clock::{Clock, ClockReading, ClockTrust};
 use citycode_service_kit::deadline;
 use citycode_token::{
@@ -256,7 +256,7 @@ impl Verifier {
         if is_confined {
             knowledge.age_ms = u64::MAX;
         }
-        let (mut undelivered, mut reaches) = (false, None);
+        let mut undelivered = false;
         if known.status == Status::NeverIssued {
             let may_be_hidden = confined.may_hide_issue(known.partition.map(Partition));
             knowledge.reaches = if may_be_hidden || self.is_forgotten(claims) {
@@ -267,8 +267,12 @@ impl Verifier {
                 undelivered = knowledge.age_ms <= scan.place.max_knowledge_age_ms && issued_at >= reaches;
                 reaches
             };
-            reaches = Some(knowledge.reaches);
         }
+        let not_in_log = match known.status {
+            Status::Issued { .. } => None,
+            Status::NeverIssued => Some(Some(knowledge.reaches)),
+            Status::OtherClaims => Some(None),
+        };
         let evidence = Evidence {
             claims,
             kind,
@@ -304,7 +308,13 @@ impl Verifier {
                 code_age_ms: of_code.age_ms,
                 confined: is_confined,
                 clock_trusted: knowledge.clock_trusted,
-                reaches,
+                not_in_log: not_in_log.map(|reaches| NotInLog {
+                    kind: claims.kind,
+                    issued_at: claims.issued_at,
+                    expires_at: claims.expires_at,
+                    place: claims.status,
+                    reaches,
+                }),
             },
         }
     }
@@ -352,7 +362,7 @@ impl Verifier {
             code_age_ms: knowledge.age_ms,
             confined,
             clock_trusted: knowledge.clock_trusted,
-            reaches: None,
+            not_in_log: None,
         }
     }
 

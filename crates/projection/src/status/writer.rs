@@ -9,11 +9,11 @@ use arc_swap::ArcSwap;
 use citycode_domain::event::{CodeRef, Event, IndexBlockLeased, IndexRangeRevoked};
 use citycode_domain::ids::{CommitPosition, HolderId, ListFacts, ListId, StatusRef};
 use citycode_domain::standing::Standing;
-use citycode_domain::status::Death;
 use citycode_domain::time::Timestamp;
 
 use super::alarm::Alarm;
 use super::block::{BLOCK_LEN, Block, List};
+use super::effects::{Effect, StatusChange, effects_of, standing_set_by};
 use super::entry::Entry;
 use super::fingerprint::FingerprintKey;
 use super::lists::{Known, ListHasher, Lists, Table};
@@ -63,10 +63,7 @@ struct Change {
 #[derive(Clone, Copy)]
 enum Update {
     Issue(Entry),
-    Kill(Death),
-    Suspend,
-    Reinstate,
-    SetStanding(Standing),
+    Change(StatusChange),
     /// Revokes this many places from this one on, except those with a known code.
     Void(u32),
 }
@@ -211,60 +208,20 @@ impl StatusWriter {
     }
 
     fn plan(&mut self, event: &Event, partition: u16, holder_standing: &mut Option<Standing>, alarms: &mut Vec<Alarm>) {
+        if let Some(standing) = standing_set_by(event) {
+            *holder_standing = Some(standing);
+        }
         match event {
-            Event::CodeIssued(issued) => {
-                // The old code ends before the new one starts, so that two are never valid at once, even under
-                // the lock.
-                if let Some(old) = &issued.supersedes {
-                    self.plan_known(partition, old, Update::Kill(Death::Superseded), alarms);
-                }
-                let fingerprint = self.shared.key.fingerprint(&issued.claims_digest);
-                let entry = Entry::issued(fingerprint, issued.standing);
-                self.plan_issue(issued.code.status, entry, partition, alarms);
-            }
-            Event::CodeReportedLost(lost) => {
-                self.plan_known(partition, &lost.code, Update::Kill(Death::ReportedLost), alarms);
-            }
-            Event::CodeRevoked(revoked) => {
-                self.plan_known(partition, &revoked.code, Update::Kill(Death::Revoked), alarms);
-            }
-            Event::CodeSuspended(suspended) => {
-                self.plan_known(partition, &suspended.code, Update::Suspend, alarms);
-            }
-            Event::CodeReinstated(reinstated) => {
-                if let Some(code) = &reinstated.code {
-                    self.plan_known(partition, code, Update::Reinstate, alarms);
-                }
-            }
-            Event::RelationshipEnded(ended) => {
-                for code in &ended.codes {
-                    self.plan_known(partition, code, Update::Kill(Death::Revoked), alarms);
-                }
-            }
-            Event::StandingChanged(changed) => {
-                *holder_standing = Some(changed.standing);
-                for code in &changed.codes {
-                    self.plan_known(partition, code, Update::SetStanding(changed.standing), alarms);
-                }
-            }
-            Event::HolderErased(erased) => {
-                *holder_standing = Some(Standing::Green);
-                for code in &erased.codes {
-                    self.plan_known(partition, code, Update::Kill(Death::Revoked), alarms);
-                }
-            }
             Event::IndexRangeRevoked(range) => self.plan_range(partition, range, alarms),
             Event::IndexBlockLeased(lease) => self.plan_lease(partition, lease, alarms),
-            Event::HolderRegistered(_)
-            | Event::RelationshipRecorded(_)
-            | Event::HolderRenamed(_)
-            | Event::ListNamesAdvanced(_)
-            | Event::ForeignMessageDeclared(_)
-            | Event::PolicyAdopted(_)
-            | Event::ScanBatchesSealed(_)
-            | Event::SigningKeyAdded(_)
-            | Event::SigningKeyRetired(_)
-            | Event::SigningKeyCompromised(_) => {}
+            _ => effects_of(event, |code, effect| match effect {
+                Effect::Issue { claims, standing } => {
+                    let fingerprint = self.shared.key.fingerprint(&claims);
+                    let entry = Entry::issued(fingerprint, standing);
+                    self.plan_issue(code.status, entry, partition, alarms);
+                }
+                Effect::Change(change) => self.plan_known(partition, code, Update::Change(change), alarms),
+            }),
         }
     }
 
@@ -484,10 +441,7 @@ impl Change {
         let entry = block.load(self.index);
         let entry = match self.update {
             Update::Issue(entry) => entry,
-            Update::Kill(death) => entry.killed(death),
-            Update::Suspend => entry.suspended(),
-            Update::Reinstate => entry.reinstated(),
-            Update::SetStanding(standing) => entry.with_standing(standing),
+            Update::Change(change) => entry.after(change),
             Update::Void(_) => entry,
         };
         block.store(self.index, entry);

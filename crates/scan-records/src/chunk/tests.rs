@@ -17,7 +17,7 @@ fn basis() -> Basis {
         code_age_ms: 143,
         confined: false,
         clock_trusted: true,
-        reaches: None,
+        not_in_log: None,
     }
 }
 
@@ -65,7 +65,13 @@ fn every_combination_of_evidence_reads_back() {
     }
     notes.extend(STANDINGS.map(|standing| ShownEvidence::Card { standing }));
     notes.push(ShownEvidence::Unread);
-    let reaches = [None, Some(NOTHING), Some(Timestamp(0)), Some(Timestamp(i64::MAX))];
+    let reaches = [
+        None,
+        Some(None),
+        Some(Some(NOTHING)),
+        Some(Some(Timestamp(0))),
+        Some(Some(Timestamp(i64::MAX))),
+    ];
     let notes: Vec<_> = notes
         .into_iter()
         .flat_map(|shown| reaches.map(|reaches| (shown, reaches)))
@@ -73,7 +79,16 @@ fn every_combination_of_evidence_reads_back() {
         .map(|(number, (shown, reaches))| {
             let basis = Basis {
                 shown,
-                reaches,
+                not_in_log: reaches.map(|reaches| NotInLog {
+                    kind: CodeKind::new(4).expect("a kind"),
+                    issued_at: Timestamp(note().at - 5),
+                    expires_at: Timestamp([i64::MAX, 0, note().at][number % 3]),
+                    place: StatusRef {
+                        list: ListId(0x5a0c_3e91),
+                        index: u32::MAX,
+                    },
+                    reaches,
+                }),
                 confined: number % 2 == 0,
                 clock_trusted: number % 3 == 0,
                 keys_sequence: [0, u64::MAX, 7][number % 3],

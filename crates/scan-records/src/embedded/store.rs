@@ -1,7 +1,7 @@
 //! The storage of scan records: one file, and one key per day.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -153,7 +153,7 @@ impl Store {
         let record = ScanRecord::read(day, &key.open(CONTEXT, sealed).map_err(failed)?)?;
         let same = record.shown == Some(key.digest(shown));
         Ok(Some(if same {
-            Registered::Before(record)
+            Registered::Before(Box::new(record))
         } else {
             Registered::ForAnother
         }))
@@ -341,8 +341,8 @@ fn bytes_of(scan: &ScanNote<Arc<str>>, shown: &[u8; 32]) -> Vec<u8> {
 }
 
 /// The places of a day's batches after a number.
-fn batches_after(day: u32, after: u64) -> (Bound<(u32, u64)>, Bound<(u32, u64)>) {
-    (Bound::Excluded((day, after)), Bound::Included((day, u64::MAX)))
+fn batches_after(day: u32, after: u64) -> RangeInclusive<(u32, u64)> {
+    (day, after.saturating_add(1))..=(day, u64::MAX)
 }
 
 fn first_free(scans: &impl ReadableTable<(u32, u64), &'static [u8]>, day: u32) -> Result<u64, RecordsError> {

@@ -259,7 +259,7 @@ impl JetStreamScanRecords {
                 let record = day.key.open_registration(&name, sealed)?;
                 let same = record.shown == Some(day.key.shown(scan.shown));
                 return Ok(Some(if same {
-                    Registered::Before(record)
+                    Registered::Before(Box::new(record))
                 } else {
                     Registered::ForAnother
                 }));

@@ -224,7 +224,7 @@ async fn a_record_has_the_basis_of_its_verdict_once_the_policy_is_in_the_log() {
         "{basis:?}"
     );
     assert!(
-        basis.clock_trusted && !basis.confined && basis.reaches.is_none(),
+        basis.clock_trusted && !basis.confined && basis.not_in_log.is_none(),
         "{basis:?}"
     );
     assert!(basis.keys_sequence > 0, "{basis:?}");

@@ -1,0 +1,253 @@
+//! Recomputes the verdict of a scan record.
+
+use std::fmt;
+
+use citycode_domain::admission::{
+    Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, Verdict, judge, judge_id_card,
+};
+use citycode_domain::claims::CodeClaims;
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, KeyId};
+use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
+use citycode_domain::standing::Standing;
+use citycode_domain::status::{Death, Life, Status};
+use citycode_domain::time::Timestamp;
+use citycode_scan_records::{Basis, NotInLog, ScanRecord, ShownEvidence};
+
+use crate::life::CodeLife;
+use crate::timeline::Timeline;
+
+/// Why a verdict cannot be recomputed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum NotRecomputable {
+    /// The record was written by an earlier release, or before the log had the policy.
+    NoBasis,
+    /// Nothing could be read, and the record does not contain what was shown.
+    NothingRead,
+    /// The policy is not in the log.
+    UnknownPolicy,
+    /// The policy has no such place.
+    UnknownPlace,
+    /// The policy has no such kind.
+    UnknownKind,
+    /// The code was issued in changes that the log lost, and its place was revoked afterwards.
+    LostChanges,
+}
+
+impl NotRecomputable {
+    /// The word for it in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoBasis => "no_basis",
+            Self::NothingRead => "nothing_read",
+            Self::UnknownPolicy => "unknown_policy",
+            Self::UnknownPlace => "unknown_place",
+            Self::UnknownKind => "unknown_kind",
+            Self::LostChanges => "lost_changes",
+        }
+    }
+}
+
+impl fmt::Display for NotRecomputable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoBasis => "the record does not contain what the verdict was based on",
+            Self::NothingRead => "no code of this city could be read, and records do not contain what was shown",
+            Self::UnknownPolicy => "the policy of the verdict is not in the log",
+            Self::UnknownPlace => "the policy has no such place",
+            Self::UnknownKind => "the policy has no such kind of code",
+            Self::LostChanges => "the code was issued in changes that were lost, and its place was revoked afterwards",
+        })
+    }
+}
+
+/// A recomputed verdict and what it follows from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recomputed {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The status that the log had of the code; `None` for an ID card.
+    pub status: Option<Status>,
+    /// Whether the standing counts at the place.
+    pub standing_counts: bool,
+    /// Whether the code is bound to a phone.
+    pub device_bound: bool,
+}
+
+/// Recomputes the verdict of a record under the policy that it names.
+///
+/// # Errors
+/// [`NotRecomputable`].
+pub fn recompute(record: &ScanRecord, timeline: &Timeline) -> Result<Recomputed, NotRecomputable> {
+    let basis = record.scan.basis.as_ref().ok_or(NotRecomputable::NoBasis)?;
+    let policy = timeline.policy(basis.policy).ok_or(NotRecomputable::UnknownPolicy)?;
+    judge_at(record, &policy.policy, timeline)
+}
+
+/// The verdict that a record leads to under any policy.
+///
+/// # Errors
+/// [`NotRecomputable`].
+pub fn judge_at(record: &ScanRecord, policy: &Policy, timeline: &Timeline) -> Result<Recomputed, NotRecomputable> {
+    let scan = &record.scan;
+    let basis = scan.basis.as_ref().ok_or(NotRecomputable::NoBasis)?;
+    let place = policy.place(&scan.place).ok_or(NotRecomputable::UnknownPlace)?;
+    match (basis.shown, scan.code_id) {
+        (ShownEvidence::Card { standing }, _) => Ok(card(standing, place, basis)),
+        (
+            ShownEvidence::Code {
+                claims,
+                proof,
+                id_check,
+            },
+            Some(code_id),
+        ) => {
+            let shown = ShownCode {
+                code_id,
+                claims: &claims,
+                proof,
+                id_check,
+            };
+            code(
+                &shown,
+                policy,
+                place,
+                basis,
+                (scan.position, Timestamp(scan.at)),
+                timeline,
+            )
+        }
+        _ => Err(NotRecomputable::NothingRead),
+    }
+}
+
+struct ShownCode<'a> {
+    code_id: CodeId,
+    claims: &'a [u8; 16],
+    proof: ProofState,
+    id_check: IdCheck,
+}
+
+fn card(standing: Standing, place: &PlacePolicy, basis: &Basis) -> Recomputed {
+    Recomputed {
+        verdict: judge_id_card(IdCardEvidence { standing }, place, &knowledge(basis)),
+        status: None,
+        standing_counts: place.standing_counts,
+        device_bound: false,
+    }
+}
+
+fn code(
+    shown: &ShownCode<'_>,
+    policy: &Policy,
+    place: &PlacePolicy,
+    basis: &Basis,
+    (position, at): (CommitPosition, Timestamp),
+    timeline: &Timeline,
+) -> Result<Recomputed, NotRecomputable> {
+    let life = timeline.life(shown.code_id).filter(|life| is_of(life, shown));
+    let known = life.filter(|life| is_known(life, position));
+    let (claims, status) = match (known, life, &basis.not_in_log) {
+        (Some(life), _, _) => (claims_of(life), life.status_at(position.sequence)),
+        (None, _, Some(unknown)) => (
+            claims_of_unknown(unknown, shown),
+            status_of_unknown(unknown, position, timeline),
+        ),
+        (None, Some(life), None) => (claims_of(life), Status::NeverIssued),
+        (None, None, None) if timeline.has_revoked_places(position) => return Err(NotRecomputable::LostChanges),
+        // The record says that the log had these claims, and it does not have them.
+        (None, None, None) => {
+            return Ok(Recomputed {
+                verdict: Reason::UnknownCode.verdict(),
+                status: Some(Status::NeverIssued),
+                standing_counts: place.standing_counts,
+                device_bound: false,
+            });
+        }
+    };
+    let kind = kind_of(policy, claims.kind).ok_or(NotRecomputable::UnknownKind)?;
+    let evidence = Evidence {
+        claims: &claims,
+        kind,
+        status,
+        proof: shown.proof,
+        id_check: shown.id_check,
+    };
+    Ok(Recomputed {
+        verdict: judge(&evidence, place, &knowledge(basis), at),
+        status: Some(status),
+        standing_counts: place.standing_counts,
+        device_bound: kind.device_bound,
+    })
+}
+
+fn kind_of(policy: &Policy, kind: CodeKind) -> Option<&KindPolicy> {
+    policy.kinds.iter().find(|policy| policy.kind == kind)
+}
+
+fn is_of(life: &CodeLife, shown: &ShownCode<'_>) -> bool {
+    life.claims.0.starts_with(shown.claims)
+}
+
+fn is_known(life: &CodeLife, position: CommitPosition) -> bool {
+    life.issued.partition == position.partition && life.issued.sequence <= position.sequence
+}
+
+/// The status of a code that the log does not have with these claims.
+fn status_of_unknown(unknown: &NotInLog, position: CommitPosition, timeline: &Timeline) -> Status {
+    if timeline
+        .life_at(unknown.place)
+        .is_some_and(|life| is_known(life, position))
+    {
+        return Status::OtherClaims;
+    }
+    if timeline.is_revoked_place(unknown.place, position) {
+        return Status::Issued {
+            life: Life::Dead(Death::Revoked),
+            standing: Standing::Green,
+        };
+    }
+    Status::NeverIssued
+}
+
+fn knowledge(basis: &Basis) -> Knowledge {
+    let reaches = basis.not_in_log.and_then(|unknown| unknown.reaches);
+    Knowledge {
+        age_ms: if basis.confined { u64::MAX } else { basis.age_ms() },
+        reaches: reaches.unwrap_or(Timestamp(i64::MAX)),
+        clock_trusted: basis.clock_trusted,
+        whole_log: true,
+        // It matters only to verifiers that do not follow the whole log.
+        key_compromised: false,
+    }
+}
+
+fn claims_of(life: &CodeLife) -> CodeClaims {
+    CodeClaims {
+        code_id: life.code_id,
+        kind: life.kind,
+        issued_at: life.issued_at,
+        expires_at: life.expires_at,
+        status: life.place,
+        id_commitment: None,
+        device_key: None,
+        key_id: life.key_id,
+        digest: life.claims,
+    }
+}
+
+fn claims_of_unknown(unknown: &NotInLog, shown: &ShownCode<'_>) -> CodeClaims {
+    let mut digest = [0; 32];
+    digest[..16].copy_from_slice(shown.claims);
+    CodeClaims {
+        code_id: shown.code_id,
+        kind: unknown.kind,
+        issued_at: unknown.issued_at,
+        expires_at: unknown.expires_at,
+        status: unknown.place,
+        id_commitment: None,
+        device_key: None,
+        key_id: KeyId([0; 4]),
+        digest: ClaimsDigest(digest),
+    }
+}

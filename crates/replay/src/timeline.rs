@@ -1,0 +1,236 @@
+//! The fold of a log into what recomputation needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use citycode_domain::event::{Event, ScanBatches};
+use citycode_domain::ids::{CodeId, CommitPosition, ListId, PolicyDigest, StatusRef};
+use citycode_domain::policy::Policy;
+use citycode_domain::time::Timestamp;
+use citycode_policy_file::PolicyFile;
+use citycode_projection::Commit;
+use citycode_projection::status::{Effect, effects_of};
+use citycode_token::KeyringError;
+
+use crate::keys::KeyHistory;
+use crate::life::{CodeLife, LifeChange};
+
+/// Why a commit cannot be folded. Each of these means that the log is not what honest writers write.
+#[derive(Debug, thiserror::Error)]
+pub enum TimelineError {
+    /// Two codes have the same id.
+    #[error("code {0} was issued twice")]
+    IssuedTwice(CodeId),
+    /// An event changes a code that was not issued before.
+    #[error("code {0} changed before it was issued")]
+    NeverIssued(CodeId),
+    /// An event about signing keys is not valid.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
+    /// A policy in the log is damaged.
+    #[error("a policy in the log cannot be used: {0}")]
+    Policy(String),
+}
+
+/// A policy that was adopted.
+#[derive(Clone, Debug)]
+pub struct PolicyInLog {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// Where it was adopted.
+    pub position: CommitPosition,
+    /// When it was adopted.
+    pub adopted_at: Timestamp,
+}
+
+/// Batches of scan records whose digest is in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SealedBatches {
+    /// The batches and their digest.
+    pub batches: ScanBatches,
+    /// Where the digest is.
+    pub position: CommitPosition,
+    /// When it was written.
+    pub decided_at: Timestamp,
+}
+
+/// Places of a status list that were revoked because changes of the log were lost.
+#[derive(Clone, Copy, Debug)]
+struct RevokedRange {
+    list: ListId,
+    first_index: u32,
+    count: u32,
+    at: CommitPosition,
+}
+
+/// The lives of all codes, the keys and the policies of a log, or of the part of it that was folded. Every question is
+/// answered as of any position up to the last folded commit.
+///
+/// Memory: some 200 bytes for each code, and 32 for each change of one.
+#[derive(Default)]
+pub struct Timeline {
+    lives: HashMap<CodeId, CodeLife>,
+    places: HashMap<StatusRef, CodeId>,
+    ranges: Vec<RevokedRange>,
+    keys: KeyHistory,
+    policies: HashMap<PolicyDigest, PolicyInLog>,
+    sealed: Vec<SealedBatches>,
+}
+
+impl Timeline {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Folds a commit. The commits of each partition must come in order; partitions and buckets may be left out.
+    ///
+    /// # Errors
+    /// [`TimelineError`]; the events of the commit before the bad one are folded.
+    pub fn fold(&mut self, commit: &Commit<'_>) -> Result<(), TimelineError> {
+        for event in commit.events {
+            self.fold_event(event, commit.position, commit.decided_at)?;
+        }
+        Ok(())
+    }
+
+    fn fold_event(
+        &mut self,
+        event: &Event,
+        position: CommitPosition,
+        decided_at: Timestamp,
+    ) -> Result<(), TimelineError> {
+        match event {
+            Event::PolicyAdopted(adopted) => {
+                let file = PolicyFile::of(adopted).map_err(TimelineError::Policy)?;
+                self.policies.entry(file.digest).or_insert(PolicyInLog {
+                    policy: file.policy,
+                    position,
+                    adopted_at: decided_at,
+                });
+            }
+            Event::ScanBatchesSealed(sealed) => {
+                self.sealed.extend(sealed.batches.iter().map(|batches| SealedBatches {
+                    batches: *batches,
+                    position,
+                    decided_at,
+                }))
+            }
+            Event::IndexRangeRevoked(range) => self.ranges.push(RevokedRange {
+                list: range.list,
+                first_index: range.first_index,
+                count: range.count,
+                at: position,
+            }),
+            Event::SigningKeyAdded(_) | Event::SigningKeyRetired(_) | Event::SigningKeyCompromised(_) => {
+                self.keys.fold(event, position.sequence, decided_at)?;
+            }
+            _ => self.fold_codes(event, position, decided_at)?,
+        }
+        Ok(())
+    }
+
+    fn fold_codes(
+        &mut self,
+        event: &Event,
+        position: CommitPosition,
+        decided_at: Timestamp,
+    ) -> Result<(), TimelineError> {
+        let mut folded = Ok(());
+        effects_of(event, |code, effect| {
+            let one = match (effect, event) {
+                (Effect::Issue { .. }, Event::CodeIssued(issued)) => {
+                    self.insert(CodeLife::new(issued, position, decided_at))
+                }
+                (Effect::Change(change), _) => match self.lives.get_mut(&code.code_id) {
+                    Some(life) => {
+                        life.push(LifeChange {
+                            sequence: position.sequence,
+                            decided_at,
+                            change,
+                        });
+                        Ok(())
+                    }
+                    None => Err(TimelineError::NeverIssued(code.code_id)),
+                },
+                (Effect::Issue { .. }, _) => Ok(()),
+            };
+            if folded.is_ok() {
+                folded = one;
+            }
+        });
+        folded
+    }
+
+    fn insert(&mut self, life: CodeLife) -> Result<(), TimelineError> {
+        let (code_id, place) = (life.code_id, life.place);
+        if self.lives.contains_key(&code_id) {
+            return Err(TimelineError::IssuedTwice(code_id));
+        }
+        self.lives.insert(code_id, life);
+        self.places.insert(place, code_id);
+        Ok(())
+    }
+
+    /// The life of a code.
+    #[must_use]
+    pub fn life(&self, code_id: CodeId) -> Option<&CodeLife> {
+        self.lives.get(&code_id)
+    }
+
+    /// Every code, in no particular order.
+    pub fn lives(&self) -> impl Iterator<Item = &CodeLife> {
+        self.lives.values()
+    }
+
+    /// The code at a place of a status list.
+    #[must_use]
+    pub fn life_at(&self, place: StatusRef) -> Option<&CodeLife> {
+        self.places.get(&place).and_then(|code_id| self.lives.get(code_id))
+    }
+
+    /// Whether a code without an issue in this log was revoked at its place as of a position, because changes of the log
+    /// were lost.
+    #[must_use]
+    pub fn is_revoked_place(&self, place: StatusRef, as_of: CommitPosition) -> bool {
+        self.ranges_as_of(as_of).any(|range| {
+            let distance = place.index.checked_sub(range.first_index);
+            range.list == place.list && distance.is_some_and(|distance| distance < range.count)
+        })
+    }
+
+    /// Whether any place was revoked in the partition as of a position.
+    #[must_use]
+    pub fn has_revoked_places(&self, as_of: CommitPosition) -> bool {
+        self.ranges_as_of(as_of).next().is_some()
+    }
+
+    fn ranges_as_of(&self, as_of: CommitPosition) -> impl Iterator<Item = &RevokedRange> {
+        let ranges = self.ranges.iter();
+        ranges.filter(move |range| range.at.partition == as_of.partition && range.at.sequence <= as_of.sequence)
+    }
+
+    /// The signing keys.
+    #[must_use]
+    pub fn keys(&self) -> &KeyHistory {
+        &self.keys
+    }
+
+    /// A policy by its digest.
+    #[must_use]
+    pub fn policy(&self, digest: PolicyDigest) -> Option<&PolicyInLog> {
+        self.policies.get(&digest)
+    }
+
+    /// Every adopted policy, in no particular order.
+    pub fn policies(&self) -> impl Iterator<Item = (PolicyDigest, &PolicyInLog)> {
+        self.policies.iter().map(|(digest, policy)| (*digest, policy))
+    }
+
+    /// The digests of scan records, in the order of the log.
+    #[must_use]
+    pub fn sealed_batches(&self) -> &[SealedBatches] {
+        &self.sealed
+    }
+}
