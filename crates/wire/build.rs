@@ -21,7 +21,7 @@ const FILES: [&str; 11] = [
 
 /// Messages that contain personal data or a token; `src/redacted.rs` implements their `Debug`. A test compares
 /// this list with the fields whose comment says "personal".
-const REDACTED: [&str; 20] = [
+const REDACTED: [&str; 21] = [
     ".citycode.model.v1.Authentication",
     ".citycode.issuer.v1.RegisterRequest",
     ".citycode.issuer.v1.RelateRequest",
@@ -42,6 +42,7 @@ const REDACTED: [&str; 20] = [
     ".citycode.verifier.v1.VerifyRequest",
     ".citycode.verifier.v1.VerifyRequest.scan",
     ".citycode.audit.v1.HolderKind",
+    ".citycode.audit.v1.ShownCode",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

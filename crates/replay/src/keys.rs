@@ -35,6 +35,13 @@ impl KeyHistory {
         self.ring(count)
     }
 
+    /// When the commit at a sequence that changed the keys was decided; `None` if none is there.
+    #[must_use]
+    pub fn decided_at(&self, sequence: u64) -> Option<Timestamp> {
+        let found = self.rings.iter().find(|(at, _, _)| *at == sequence);
+        found.map(|(_, decided_at, _)| *decided_at)
+    }
+
     /// The keyring at an instant, by the times at which the changes were decided, and the sequence of its last change;
     /// 0 if there was none.
     #[must_use]

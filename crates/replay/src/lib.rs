@@ -19,6 +19,6 @@ mod timeline;
 
 pub use keys::KeyHistory;
 pub use life::{CodeLife, LifeChange};
-pub use recompute::{NotRecomputable, Recomputed, judge_at, recompute};
+pub use recompute::{AsOf, NotRecomputable, Recomputed, ShownCode, judge_at, judge_code, recompute};
 pub use steps::{Outcome, Step, steps_of};
 pub use timeline::{PolicyInLog, SealedBatches, Timeline, TimelineError};

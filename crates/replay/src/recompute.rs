@@ -108,24 +108,53 @@ pub fn judge_at(record: &ScanRecord, policy: &Policy, timeline: &Timeline) -> Re
                 proof,
                 id_check,
             };
-            code(
-                &shown,
-                policy,
-                place,
-                basis,
-                (scan.position, Timestamp(scan.at)),
-                timeline,
-            )
+            let as_of = AsOf::Position(scan.position);
+            judge_code(&shown, policy, place, basis, (as_of, Timestamp(scan.at)), timeline)
         }
         _ => Err(NotRecomputable::NothingRead),
     }
 }
 
-struct ShownCode<'a> {
-    code_id: CodeId,
-    claims: &'a [u8; 16],
-    proof: ProofState,
-    id_check: IdCheck,
+/// Up to where a verdict knows the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AsOf {
+    /// A position of the code's partition.
+    Position(CommitPosition),
+    /// Everything that was decided up to an instant.
+    Instant(Timestamp),
+}
+
+impl AsOf {
+    /// Whether the issue of a code is known.
+    #[must_use]
+    pub fn knows(self, life: &CodeLife) -> bool {
+        match self {
+            Self::Position(position) => {
+                life.issued.partition == position.partition && life.issued.sequence <= position.sequence
+            }
+            Self::Instant(at) => life.decided_at <= at,
+        }
+    }
+
+    fn status_of(self, life: &CodeLife) -> Status {
+        match self {
+            Self::Position(position) => life.status_at(position.sequence),
+            Self::Instant(at) => life.status_at_instant(at),
+        }
+    }
+}
+
+/// A code with a valid signature, as it was shown.
+#[derive(Clone, Copy, Debug)]
+pub struct ShownCode<'a> {
+    /// The code.
+    pub code_id: CodeId,
+    /// The first 16 bytes of the digest of its claims.
+    pub claims: &'a [u8; 16],
+    /// The result of checking the phone's proof.
+    pub proof: ProofState,
+    /// The result of comparing the ID card that was read with it.
+    pub id_check: IdCheck,
 }
 
 fn card(standing: Standing, place: &PlacePolicy, basis: &Basis) -> Recomputed {
@@ -137,24 +166,28 @@ fn card(standing: Standing, place: &PlacePolicy, basis: &Basis) -> Recomputed {
     }
 }
 
-fn code(
+/// The verdict on a code that was shown at a place at an instant, on the log as of a position or an instant.
+///
+/// # Errors
+/// [`NotRecomputable`].
+pub fn judge_code(
     shown: &ShownCode<'_>,
     policy: &Policy,
     place: &PlacePolicy,
     basis: &Basis,
-    (position, at): (CommitPosition, Timestamp),
+    (as_of, at): (AsOf, Timestamp),
     timeline: &Timeline,
 ) -> Result<Recomputed, NotRecomputable> {
     let life = timeline.life(shown.code_id).filter(|life| is_of(life, shown));
-    let known = life.filter(|life| is_known(life, position));
+    let known = life.filter(|life| as_of.knows(life));
     let (claims, status) = match (known, life, &basis.not_in_log) {
-        (Some(life), _, _) => (claims_of(life), life.status_at(position.sequence)),
+        (Some(life), _, _) => (claims_of(life), as_of.status_of(life)),
         (None, _, Some(unknown)) => (
             claims_of_unknown(unknown, shown),
-            status_of_unknown(unknown, position, timeline),
+            status_of_unknown(unknown, as_of, timeline),
         ),
         (None, Some(life), None) => (claims_of(life), Status::NeverIssued),
-        (None, None, None) if timeline.has_revoked_places(position) => return Err(NotRecomputable::LostChanges),
+        (None, None, None) if timeline.has_revoked_places() => return Err(NotRecomputable::LostChanges),
         // The record says that the log had these claims, and it does not have them.
         (None, None, None) => {
             return Ok(Recomputed {
@@ -189,19 +222,16 @@ fn is_of(life: &CodeLife, shown: &ShownCode<'_>) -> bool {
     life.claims.0.starts_with(shown.claims)
 }
 
-fn is_known(life: &CodeLife, position: CommitPosition) -> bool {
-    life.issued.partition == position.partition && life.issued.sequence <= position.sequence
-}
-
 /// The status of a code that the log does not have with these claims.
-fn status_of_unknown(unknown: &NotInLog, position: CommitPosition, timeline: &Timeline) -> Status {
-    if timeline
-        .life_at(unknown.place)
-        .is_some_and(|life| is_known(life, position))
-    {
+fn status_of_unknown(unknown: &NotInLog, as_of: AsOf, timeline: &Timeline) -> Status {
+    if timeline.life_at(unknown.place).is_some_and(|life| as_of.knows(life)) {
         return Status::OtherClaims;
     }
-    if timeline.is_revoked_place(unknown.place, position) {
+    let is_revoked = match as_of {
+        AsOf::Position(position) => timeline.is_revoked_place(unknown.place, position),
+        AsOf::Instant(at) => timeline.is_revoked_place_at(unknown.place, at),
+    };
+    if is_revoked {
         return Status::Issued {
             life: Life::Dead(Death::Revoked),
             standing: Standing::Green,

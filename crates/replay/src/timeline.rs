@@ -61,6 +61,14 @@ struct RevokedRange {
     first_index: u32,
     count: u32,
     at: CommitPosition,
+    decided_at: Timestamp,
+}
+
+impl RevokedRange {
+    fn includes(&self, place: StatusRef) -> bool {
+        let distance = place.index.checked_sub(self.first_index);
+        self.list == place.list && distance.is_some_and(|distance| distance < self.count)
+    }
 }
 
 /// The lives of all codes, the keys and the policies of a log, or of the part of it that was folded. Every question is
@@ -122,6 +130,7 @@ impl Timeline {
                 first_index: range.first_index,
                 count: range.count,
                 at: position,
+                decided_at,
             }),
             Event::SigningKeyAdded(_) | Event::SigningKeyRetired(_) | Event::SigningKeyCompromised(_) => {
                 self.keys.fold(event, position.sequence, decided_at)?;
@@ -190,25 +199,26 @@ impl Timeline {
         self.places.get(&place).and_then(|code_id| self.lives.get(code_id))
     }
 
-    /// Whether a code without an issue in this log was revoked at its place as of a position, because changes of the log
-    /// were lost.
+    /// Whether a place without a code in this log was revoked as of a position, because changes of the log were lost.
     #[must_use]
     pub fn is_revoked_place(&self, place: StatusRef, as_of: CommitPosition) -> bool {
-        self.ranges_as_of(as_of).any(|range| {
-            let distance = place.index.checked_sub(range.first_index);
-            range.list == place.list && distance.is_some_and(|distance| distance < range.count)
+        let mut ranges = self.ranges.iter();
+        ranges.any(|range| {
+            range.at.partition == as_of.partition && range.at.sequence <= as_of.sequence && range.includes(place)
         })
     }
 
-    /// Whether any place was revoked in the partition as of a position.
+    /// As [`Self::is_revoked_place`] at an instant.
     #[must_use]
-    pub fn has_revoked_places(&self, as_of: CommitPosition) -> bool {
-        self.ranges_as_of(as_of).next().is_some()
+    pub fn is_revoked_place_at(&self, place: StatusRef, at: Timestamp) -> bool {
+        let mut ranges = self.ranges.iter();
+        ranges.any(|range| range.decided_at <= at && range.includes(place))
     }
 
-    fn ranges_as_of(&self, as_of: CommitPosition) -> impl Iterator<Item = &RevokedRange> {
-        let ranges = self.ranges.iter();
-        ranges.filter(move |range| range.at.partition == as_of.partition && range.at.sequence <= as_of.sequence)
+    /// Whether any place was revoked because changes of the log were lost.
+    #[must_use]
+    pub fn has_revoked_places(&self) -> bool {
+        !self.ranges.is_empty()
     }
 
     /// The signing keys.

@@ -29,6 +29,7 @@ use citycode_vault::log_binding::{BindingError, ForLog};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use crate::archive::{Batches, RecordArchive};
 use crate::chunk::Chunk;
 use crate::{RecordsError, Registered, ScanNote, ScanRecord, ScanRecords, ShownBytes, count_dropped, day_of, failed};
 use store::{Registration, Store, scan_name};
@@ -79,18 +80,8 @@ pub struct Extent {
     pub day: u32,
 }
 
-/// One sealed batch.
-pub struct Batch {
-    /// Its number among the batches of its day, from 1.
-    pub number: u64,
-    /// BLAKE3 of its sealed bytes.
-    pub digest: [u8; 32],
-    /// Its records, in the order of writing; the error if it was changed, or its key is destroyed.
-    pub records: Result<Vec<ScanRecord>, RecordsError>,
-}
-
-/// Most batches that one call returns.
-pub const BATCHES_AT_ONCE: usize = 64;
+/// Most batches that are read at once.
+const BATCHES_AT_ONCE: usize = 64;
 
 /// Why the scan records of a log were not opened.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +149,7 @@ impl EmbeddedScanRecords {
         let mut records = Vec::new();
         let mut after = 0;
         loop {
-            let batches = self.batches(day, after)?;
+            let batches = self.shared.store.batches(day, after, BATCHES_AT_ONCE)?;
             let Some(last) = batches.last() else {
                 return Ok(records);
             };
@@ -169,21 +160,10 @@ impl EmbeddedScanRecords {
         }
     }
 
-    /// The next sealed batches of a day after batch number `after`, at most [`BATCHES_AT_ONCE`] of them; empty after the
-    /// last one. Batches are numbered from 1. Blocks its thread.
-    ///
-    /// # Errors
-    /// [`RecordsError`] if the file cannot be read. A batch that cannot be opened has the error in its place.
-    pub fn batches(&self, day: u32, after: u64) -> Result<Vec<Batch>, RecordsError> {
-        self.shared.store.batches(day, after, BATCHES_AT_ONCE)
-    }
-
-    /// The days of which there are batches, ascending.
-    ///
-    /// # Errors
-    /// [`RecordsError`].
-    pub fn days(&self) -> Result<Vec<u32>, RecordsError> {
-        self.shared.store.days()
+    /// An archive of the records, for audits.
+    #[must_use]
+    pub fn archive(&self) -> EmbeddedArchive {
+        EmbeddedArchive(Arc::clone(&self.shared))
     }
 
     /// The batches whose digests were not marked as recorded in the log, at most one entry for each day and writer.
@@ -209,6 +189,37 @@ impl EmbeddedScanRecords {
     /// [`RecordsError`].
     pub fn forget_before(&self, first_kept: u32) -> Result<(), RecordsError> {
         self.shared.store.forget_before(first_kept)
+    }
+}
+
+/// The records of one process, for audits. Reads run on threads for blocking work.
+#[derive(Clone)]
+pub struct EmbeddedArchive(Arc<Shared>);
+
+impl EmbeddedArchive {
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, RecordsError> + Send + 'static,
+    ) -> Result<T, RecordsError> {
+        let shared = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || read(&shared.store)).await;
+        done.map_err(failed)?
+    }
+}
+
+#[async_trait]
+impl RecordArchive for EmbeddedArchive {
+    async fn days(&self) -> Result<Vec<u32>, RecordsError> {
+        self.read(Store::days).await
+    }
+
+    async fn batches(&self, day: u32, from: u64) -> Result<Batches, RecordsError> {
+        self.read(move |store| {
+            let batches = store.batches(day, from, BATCHES_AT_ONCE)?;
+            let next = batches.last().map_or(from, |last| last.number);
+            Ok(Batches { batches, next })
+        })
+        .await
     }
 }
 

@@ -9,6 +9,7 @@
 //! [`ScanRecords`] is the port; [`embedded::EmbeddedScanRecords`] is the engine of one process,
 //! [`jetstream::JetStreamScanRecords`] that of a city's verifiers on NATS servers (decision 12).
 
+mod archive;
 mod chunk;
 pub mod embedded;
 pub mod jetstream;
@@ -17,6 +18,7 @@ mod record;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use archive::{Batch, Batches, RecordArchive};
 pub use record::{Basis, NotInLog, ScanNote, ScanRecord, ShownEvidence};
 
 /// Seconds of a UTC day.

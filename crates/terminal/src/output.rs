@@ -193,6 +193,16 @@ pub fn progress(parts: u64, what: &str) -> ProgressBar {
     ProgressBar::new(parts).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// A message that replaces the one before, for work of unknown length; hidden unless standard error is a terminal.
+#[must_use]
+pub fn spinner() -> ProgressBar {
+    if std::io::stderr().is_terminal() {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::hidden()
+    }
+}
+
 /// Writes one line to standard output and flushes it; supervisors and scripts wait for such lines.
 ///
 /// # Errors

@@ -59,9 +59,12 @@ pub const DEVICE: Limit = Limit::bytes(128);
 /// A device's id of a scan: room for two UUIDs and the device.
 pub const SCAN_ID: Limit = Limit::bytes(128);
 
+/// Why somebody looks at a person, a code or a scan.
+pub const PURPOSE: Limit = Limit::characters(200);
+
 /// Every field of a request that has a limit of its own, as `Message.field` of the protobuf files. Names of kinds, places,
 /// channels and groups have none: a policy knows them or does not.
-pub const FIELDS: [(&str, Limit); 11] = [
+pub const FIELDS: [(&str, Limit); 14] = [
     ("Authentication.method", METHOD),
     ("RegisterRequest.name", PERSON_NAME),
     ("RenameRequest.name", PERSON_NAME),
@@ -73,4 +76,7 @@ pub const FIELDS: [(&str, Limit); 11] = [
     ("SetStandingRequest.reason", REASON),
     ("VerifyRequest.device", DEVICE),
     ("VerifyRequest.scan_id", SCAN_ID),
+    ("ExplainRequest.purpose", PURPOSE),
+    ("RunRequest.purpose", PURPOSE),
+    ("WhatIfRequest.purpose", PURPOSE),
 ];

@@ -38,4 +38,5 @@ redacted!(
     verifier::v1::VerifyRequest,
     verifier::v1::verify_request::Scan,
     audit::v1::HolderKind,
+    audit::v1::ShownCode,
 );

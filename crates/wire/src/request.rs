@@ -3,14 +3,16 @@
 //! ID numbers and names of persons stay texts here, because the domain checks them and needs the local date for that.
 //! Names of kinds, places and channels stay texts as well, because only a policy defines them.
 
+mod audit;
 mod officer;
 
+pub use audit::{MIN_PURPOSE_CHARS, Period, Question, purpose};
 pub use officer::{OfficerAct, RevokeCodeAct, StandingAct};
 
 use citycode_domain::ids::{CodeId, CommandId, KeyId, ListId};
 use citycode_domain::reason::{ActReason, InvalidReason};
 
-use crate::proto::audit::v1 as audit;
+use crate::proto::audit::v1 as audit_proto;
 use crate::proto::verifier::v1 as verifier;
 
 /// Longest text of a code or presentation in bytes: the largest QR symbol holds 4,296 characters.
@@ -50,6 +52,20 @@ pub enum FieldFault {
     /// No reason in the sense of the rules.
     #[error("{0}")]
     Reason(InvalidReason),
+    /// Shorter or longer than allowed.
+    #[error("has {min} to {max} characters")]
+    Length {
+        /// The fewest characters.
+        min: usize,
+        /// The most characters.
+        max: usize,
+    },
+    /// A text that is recorded for auditors and seems to contain a number that belongs to a person.
+    #[error("must not contain an ID number or a telephone number")]
+    PersonalNumber,
+    /// A period that does not end after its start.
+    #[error("must be after the start of the period")]
+    EmptyPeriod,
 }
 
 impl InvalidRequest {
@@ -150,16 +166,16 @@ pub enum HistorySubject<'a> {
     /// One code's.
     Code(CodeId),
     /// That of a holder's codes of one kind; its fields are unchecked.
-    HolderKind(&'a audit::HolderKind),
+    HolderKind(&'a audit_proto::HolderKind),
 }
 
-impl<'a> TryFrom<&'a audit::HistoryRequest> for HistorySubject<'a> {
+impl<'a> TryFrom<&'a audit_proto::HistoryRequest> for HistorySubject<'a> {
     type Error = InvalidRequest;
 
-    fn try_from(request: &'a audit::HistoryRequest) -> Result<Self, InvalidRequest> {
+    fn try_from(request: &'a audit_proto::HistoryRequest) -> Result<Self, InvalidRequest> {
         match &request.subject {
-            Some(audit::history_request::Subject::CodeId(text)) => code_id("code_id", text).map(Self::Code),
-            Some(audit::history_request::Subject::HolderKind(holder_kind)) => Ok(Self::HolderKind(holder_kind)),
+            Some(audit_proto::history_request::Subject::CodeId(text)) => code_id("code_id", text).map(Self::Code),
+            Some(audit_proto::history_request::Subject::HolderKind(holder_kind)) => Ok(Self::HolderKind(holder_kind)),
             None => Err(InvalidRequest::new("subject", FieldFault::Missing)),
         }
     }

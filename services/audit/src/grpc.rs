@@ -1,20 +1,33 @@
 //! The audit service's gRPC API.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use citycode_auth::caller;
+use citycode_auth::{Caller, caller};
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
-use citycode_wire::proto::audit::v1::{HistoryRequest, HistoryResponse};
-use citycode_wire::request::HistorySubject;
+use citycode_wire::proto::audit::v1::{
+    AuditProgress, ExplainRequest, ExplainResponse, HistoryRequest, HistoryResponse, RunRequest, RunUpdate,
+    WhatIfRequest, WhatIfUpdate, run_update, what_if_update,
+};
+use citycode_wire::request::{HistorySubject, InvalidRequest, Period, Question, purpose};
+use futures::Stream;
+use futures::stream;
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
 use crate::Audit;
+use crate::run::Observer;
+
+/// Messages of progress that wait for a slow caller.
+const WAITING: usize = 4;
 
 /// The gRPC service for auditors.
 #[derive(Clone)]
 pub struct AuditGrpc(pub Arc<Audit>);
+
+type Updates<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl AuditService for AuditGrpc {
@@ -22,10 +35,125 @@ impl AuditService for AuditGrpc {
         let (metadata, message) = (request.metadata(), request.get_ref());
         let answer = async {
             let caller = caller(&request)?;
-            let subject = HistorySubject::try_from(message);
-            let subject = subject.map_err(|invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
+            let subject = HistorySubject::try_from(message).map_err(invalid)?;
             self.0.history(&caller, subject).await
         };
         Ok(Response::new(deadline::query(metadata, answer).await?))
     }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        let (metadata, message) = (request.metadata(), request.get_ref());
+        let answer = async {
+            let caller = caller(&request)?;
+            let question = Question::try_from(message).map_err(invalid)?;
+            self.0.explain(&caller, question).await
+        };
+        Ok(Response::new(deadline::query(metadata, answer).await?))
+    }
+
+    type RunStream = Updates<RunUpdate>;
+
+    async fn run(&self, request: Request<RunRequest>) -> Result<Response<Self::RunStream>, Status> {
+        let caller = caller(&request)?;
+        let RunRequest { purpose: why, from, to } = request.into_inner();
+        let period = self.begin(&caller, &why, (from, to))?;
+        let audit = Arc::clone(&self.0);
+        let updates = updates(|mut observer: Sender<RunUpdate>| async move {
+            let result = audit.run(period, &mut observer).await;
+            let result = result.map(|result| RunUpdate {
+                update: Some(run_update::Update::Result(result)),
+            });
+            observer.end(result).await;
+        });
+        Ok(Response::new(updates))
+    }
+
+    type WhatIfStream = Updates<WhatIfUpdate>;
+
+    async fn what_if(&self, request: Request<WhatIfRequest>) -> Result<Response<Self::WhatIfStream>, Status> {
+        let caller = caller(&request)?;
+        let WhatIfRequest {
+            purpose: why,
+            policy,
+            from,
+            to,
+        } = request.into_inner();
+        let period = self.begin(&caller, &why, (from, to))?;
+        let audit = Arc::clone(&self.0);
+        let updates = updates(|mut observer: Sender<WhatIfUpdate>| async move {
+            let result = audit.what_if(&policy, period, &mut observer).await;
+            let result = result.map(|result| WhatIfUpdate {
+                update: Some(what_if_update::Update::Result(result)),
+            });
+            observer.end(result).await;
+        });
+        Ok(Response::new(updates))
+    }
+}
+
+impl AuditGrpc {
+    /// Checks who asks for a period, and why.
+    fn begin(&self, caller: &Caller, why: &str, (from, to): (i64, i64)) -> Result<Period, Problem> {
+        self.0.auditors_only(caller)?;
+        purpose(why).map_err(invalid)?;
+        Period::new(from, to).map_err(invalid)
+    }
+}
+
+fn invalid(invalid: InvalidRequest) -> Problem {
+    Problem::new(Code::InvalidRequest, invalid.to_string())
+}
+
+/// An update of progress.
+trait Update: Send + 'static {
+    fn progress(progress: AuditProgress) -> Self;
+}
+
+impl Update for RunUpdate {
+    fn progress(progress: AuditProgress) -> Self {
+        Self {
+            update: Some(run_update::Update::Progress(progress)),
+        }
+    }
+}
+
+impl Update for WhatIfUpdate {
+    fn progress(progress: AuditProgress) -> Self {
+        Self {
+            update: Some(what_if_update::Update::Progress(progress)),
+        }
+    }
+}
+
+/// Sends updates to a caller.
+struct Sender<T>(mpsc::Sender<Result<T, Status>>);
+
+impl<T: Update> Sender<T> {
+    async fn end(self, result: Result<T, Problem>) {
+        // A caller that left needs no result.
+        let _ = self.0.send(result.map_err(Status::from)).await;
+    }
+}
+
+impl<T: Update> Observer for Sender<T> {
+    fn progress(&mut self, progress: AuditProgress) -> bool {
+        // Progress that a slow caller has not read yet is replaced by later progress.
+        match self.0.try_send(Ok(T::progress(progress))) {
+            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+/// The updates of a task, which is spawned here and ends when the caller leaves.
+fn updates<T: Update, F>(task: impl FnOnce(Sender<T>) -> F) -> Updates<T>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(WAITING);
+    tokio::spawn(task(Sender(sender)));
+    Box::pin(stream::unfold(receiver, |mut receiver| async move {
+        let update = receiver.recv().await?;
+        Some((update, receiver))
+    }))
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use citycode_auth::Caller;
 use citycode_domain::event::{CodeRef, Event, Slot};
-use citycode_domain::ids::CodeId;
+use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, Partition, RecordedCommit};
 use citycode_log_folds::{events_of, holder_stream};
+use citycode_scan_records::RecordArchive;
+use citycode_service_kit::clock::Clock;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryResponse};
 use citycode_wire::proto::model::v1::Position;
@@ -34,6 +36,10 @@ pub struct Audit {
     pub progress: Progress,
     /// The policy, for the names of kinds.
     pub policy: Arc<Policy>,
+    /// The scan records; `None` where this process cannot read them.
+    pub records: Option<Arc<dyn RecordArchive>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Audit {
@@ -53,13 +59,12 @@ impl Audit {
         };
         let unknown = || Problem::new(Code::NotFound, "the log has no code with this id");
         let find = || self.index.holder_of(code_id).map_err(|error| unavailable(&error));
-        let partition_of = |holder| self.store.layout().bucket_of(&holder_stream(holder)).partition;
         // For an indexed code only its holder's partition matters, so the others may be unavailable.
         let known = find()?;
-        self.catch_up(known.map(partition_of)).await?;
+        self.catch_up(known.map(|holder| self.partition_of(holder))).await?;
         let holder = known.map_or_else(find, |holder| Ok(Some(holder)))?;
         let holder = holder.ok_or_else(unknown)?;
-        let partition = partition_of(holder);
+        let partition = self.partition_of(holder);
         let mut history = Vec::new();
         for sequence in self.index.commits_of(holder).map_err(|error| unavailable(&error))? {
             let position = citycode_event_store::Position { partition, sequence };
@@ -85,9 +90,14 @@ impl Audit {
         Ok(HistoryResponse { entries })
     }
 
+    /// The partition of a holder's stream.
+    pub(crate) fn partition_of(&self, holder: HolderId) -> Partition {
+        self.store.layout().bucket_of(&holder_stream(holder)).partition
+    }
+
     /// Waits until the index includes every commit of the log, or of one partition, that was acknowledged before this
     /// call, so that a history never lacks its end.
-    async fn catch_up(&self, partition: Option<Partition>) -> Result<(), Problem> {
+    pub(crate) async fn catch_up(&self, partition: Option<Partition>) -> Result<(), Problem> {
         let catching_up = async {
             match partition {
                 Some(partition) => self.progress.catch_up_in(&*self.store, partition).await,
@@ -194,7 +204,10 @@ impl Audit {
     }
 }
 
-fn unavailable(error: &dyn std::fmt::Display) -> Problem {
-    tracing::error!(%error, "the history of a code could not be read");
-    Problem::new(Code::Unavailable, "the log or its index cannot be read")
+pub(crate) fn unavailable(error: &dyn std::fmt::Display) -> Problem {
+    tracing::error!(%error, "the log, its index or the scan records could not be read");
+    Problem::new(
+        Code::Unavailable,
+        "the log, its index or the scan records cannot be read",
+    )
 }

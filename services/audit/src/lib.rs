@@ -1,13 +1,26 @@
-//! The audit service: the history of a code, read from the log. It reads the whole log, appends nothing, and has no
-//! keys.
+//! The audit service: the history of a code, and the recomputation of recorded verdicts. It reads the whole log and the
+//! scan records, appends nothing, and has no signing keys.
 //!
 //! [`AuditIndex`] follows the log and stores on disk which commits belong to the holder of a code, so that a history is
 //! found without scanning the log; it can be deleted and is then rebuilt by replay. [`Audit`] answers from the log
 //! itself.
+//!
+//! | module | content |
+//! |---|---|
+//! | `history` | the events of a code and of the other codes of its slot |
+//! | `replayed` | the timeline of the whole log, or of one code |
+//! | `explain` | one verdict, recomputed and explained |
+//! | `run` | every recorded verdict of a period, recomputed |
+//! | `what_if` | the scans of a period under another policy |
+//! | [`grpc`] | the gRPC API |
 
+mod explain;
 pub mod grpc;
 mod history;
 mod index;
+mod replayed;
+mod run;
+mod what_if;
 
 pub use history::Audit;
 pub use index::{AuditIndex, IndexError, IndexReader};

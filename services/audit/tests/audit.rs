@@ -125,6 +125,10 @@ impl Running {
             index: index.reader(),
             progress: progress.clone(),
             policy: Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI).expect("the policy")),
+            records: None,
+            clock: Arc::new(citycode_service_kit::clock::ManualClock::at(
+                citycode_service_kit::clock::UnixSeconds(0),
+            )),
         };
         let store = Arc::clone(store);
         let following = tokio::spawn(async move {

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::client::DEFAULT_SERVER;
 use crate::commands::{
+    audit::{AuditArgs, ExplainArgs, WhatIfArgs},
     codes::CodesArgs,
     completions::CompletionsArgs,
     demo::DemoArgs,
@@ -141,6 +142,13 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Show the history of a code from the event log.
     History(HistoryArgs),
+    /// Explain a recorded verdict: recompute it from the log as it stood, and show what it rests on.
+    Explain(ExplainArgs),
+    /// Recompute the recorded verdicts of a period.
+    Audit(AuditArgs),
+    /// Show whom another policy would have decided on in another way.
+    #[command(name = "what-if")]
+    WhatIf(WhatIfArgs),
     /// Signing keys.
     Keys(KeysArgs),
     /// Access tokens of this machine's own authority, for trials; local admin only.

@@ -194,10 +194,14 @@ impl Client {
     /// # Errors
     /// As [`Self::post`].
     pub async fn stream(&self, path: &str, body: reqwest::Body) -> Result<Response, Failure> {
+        self.send_for_lines(path, "application/x-ndjson", body).await
+    }
+
+    async fn send_for_lines(&self, path: &str, media_type: &str, body: reqwest::Body) -> Result<Response, Failure> {
         self.refuse_without_token().await?;
         let request = self
             .request(Method::POST, path)?
-            .header(CONTENT_TYPE, "application/x-ndjson")
+            .header(CONTENT_TYPE, media_type)
             .body(body);
         let response = request.send().await.map_err(|error| self.unreachable(&error, None))?;
         if response.status().is_success() {
@@ -213,6 +217,16 @@ impl Client {
                 None,
             )),
         }
+    }
+
+    /// Posts a JSON body whose answer is a stream of JSON lines. It has no time limit and is not retried, so it must not
+    /// change anything.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub async fn post_for_lines(&self, path: &str, body: &Value) -> Result<Response, Failure> {
+        self.send_for_lines(path, "application/json", body.to_string().into())
+            .await
     }
 
     /// Every call with a body needs a token. Without one the body is not sent: it may contain ID numbers, and the

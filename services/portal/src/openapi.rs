@@ -10,7 +10,7 @@ use axum::{Router, middleware};
 use utoipa::OpenApi;
 
 use crate::answer::json_bytes;
-use crate::api::{ImportAnswer, ImportOptions, ImportRow, VerdictAnswer, VerifyBody};
+use crate::api::{ImportAnswer, ImportOptions, ImportRow, RunAnswer, VerdictAnswer, VerifyBody, WhatIfAnswer};
 
 mod complete;
 
@@ -28,7 +28,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     // No media type describes the content of lines.
-    components(schemas(VerifyBody, VerdictAnswer<'static>, ImportOptions, ImportRow, ImportAnswer<'static>)),
+    components(schemas(VerifyBody, VerdictAnswer<'static>, ImportOptions, ImportRow, ImportAnswer<'static>, RunAnswer<'static>, WhatIfAnswer<'static>)),
     tags(
         (name = "residents", description = "Who is known, and who may act for whom"),
         (name = "codes", description = "Getting codes and losing them"),
@@ -36,7 +36,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "checking", description = "Scans at places"),
         (name = "keys", description = "Signing keys and status lists, for everyone"),
         (name = "tokens", description = "Access tokens for trials, where one process is the whole system"),
-        (name = "audit", description = "What happened"),
+        (name = "audit", description = "What happened, and why a verdict was given"),
         (name = "policy", description = "What is data here"),
     )
 )]

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition};
 use zeroize::Zeroizing;
 
-use super::{Batch, Extent, OpenForLogError};
+use super::{Extent, OpenForLogError};
+use crate::archive::Batch;
 use crate::chunk::{Chunk, read_chunk};
 use crate::{BatchesDigest, RecordsError, Registered, ScanNote, ScanRecord, ShownBytes, day_of, failed};
 
@@ -166,6 +167,7 @@ impl Store {
         let batches = entries.take(limit).map(|entry| {
             let (place, sealed) = entry.map_err(failed)?;
             Ok(Batch {
+                writer: ScanWriterId([0; 8]),
                 number: place.value().1,
                 digest: *blake3::hash(sealed.value()).as_bytes(),
                 records: self.open_batch(day, sealed.value()),

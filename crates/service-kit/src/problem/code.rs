@@ -114,6 +114,12 @@ codes! {
     /// The requested item does not exist.
     NotFound = "not_found", exit 4, http 404, grpc NotFound, "Not found",
         None;
+    /// No scan is recorded under this id.
+    NoRecord = "no_record", exit 4, http 404, grpc NotFound, "No such scan is recorded",
+        Some("Check the device and the scan id; a scan that was dropped or asked about another time has no record.");
+    /// The records of that time were destroyed when their retention ended.
+    Retention = "retention", exit 4, http 404, grpc NotFound, "The records of that day are destroyed",
+        None;
     /// An internal error.
     Internal = "internal", exit 1, http 500, grpc Internal, "Internal error",
         None;

@@ -58,7 +58,7 @@ fn exit_codes_are_those_of_the_public_api() {
             3,
             "not_eligible channel_not_allowed relationship_unknown family_code_required on_hold invalid_id_number invalid_name unknown_kind unknown_place idempotency_key_reused",
         ),
-        (4, "not_registered no_valid_code not_found"),
+        (4, "not_registered no_valid_code not_found no_record retention"),
         (5, "unavailable"),
         (6, "not_allowed rate_limited"),
         (2, "invalid_request past_not_supported"),

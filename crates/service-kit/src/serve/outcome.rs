@@ -12,8 +12,11 @@ use tonic::metadata::MetadataMap;
 use crate::problem::{Code, Outcome, Problem};
 
 /// gRPC methods that change nothing. Every other method of our services may.
-pub const READ_ONLY_METHODS: [&str; 6] = [
+pub const READ_ONLY_METHODS: [&str; 9] = [
+    "/citycode.audit.v1.AuditService/Explain",
     "/citycode.audit.v1.AuditService/History",
+    "/citycode.audit.v1.AuditService/Run",
+    "/citycode.audit.v1.AuditService/WhatIf",
     "/citycode.issuer.v1.IssuerService/ListCodes",
     "/citycode.issuer.v1.IssuerService/ListKeys",
     "/citycode.revocation.v1.RevocationService/GetStatusList",
@@ -21,7 +24,13 @@ pub const READ_ONLY_METHODS: [&str; 6] = [
     "/citycode.revocation.v1.RevocationService/ListStatusLists",
 ];
 /// POST paths of the JSON API that change nothing. Every other one may.
-pub const READ_ONLY_POSTS: [&str; 2] = ["/api/v1/codes", "/api/v1/history"];
+pub const READ_ONLY_POSTS: [&str; 5] = [
+    "/api/v1/audit/explain",
+    "/api/v1/audit/run",
+    "/api/v1/audit/what-if",
+    "/api/v1/codes",
+    "/api/v1/history",
+];
 
 /// Whether a call may change something.
 pub(super) fn is_change(head: &Parts, grpc: bool) -> bool {

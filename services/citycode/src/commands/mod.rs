@@ -1,5 +1,6 @@
 //! The commands, one file each. A command takes its flags, calls the server, prints, and returns the exit code.
 
+pub(crate) mod audit;
 pub(crate) mod codes;
 pub(crate) mod completions;
 pub(crate) mod demo;
@@ -120,6 +121,9 @@ pub(crate) async fn run(
         Command::Verify(args) => return verify::run(&session, &args).await,
         Command::Import(args) => return import::run(&session, &args).await,
         Command::History(args) => history::run(&session, &args).await,
+        Command::Explain(args) => return audit::explain(&session, &args).await,
+        Command::Audit(args) => return audit::run(&session, &args).await,
+        Command::WhatIf(args) => audit::what_if(&session, &args).await,
         Command::Keys(args) => keys::run(&session, &args).await,
         Command::Tokens(args) => tokens::run(&session, &args).await,
         Command::Doctor => return doctor::run(&session).await,

@@ -133,10 +133,7 @@ async fn code_of(
 fn entry(entry: &proto::HistoryEntry) -> Option<HistoryEntryAnswer<'_>> {
     let position = entry.position.as_ref()?;
     Some(HistoryEntryAnswer {
-        position: PositionAnswer {
-            partition: position.partition,
-            sequence: position.sequence,
-        },
+        position: PositionAnswer::of(position),
         decided_at: Instant(entry.decided_at),
         event: &entry.event_type,
         actor: &entry.actor_role,

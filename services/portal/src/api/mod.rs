@@ -1,6 +1,7 @@
 //! The endpoints, one file per family. A handler reads its body, builds the gRPC message, and renders the answer.
 
 mod acts;
+mod audit;
 mod codes;
 mod history;
 mod import;
@@ -20,6 +21,7 @@ use axum::middleware::from_fn;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use audit::{RunAnswer, WhatIfAnswer};
 pub(crate) use import::{ImportAnswer, ImportOptions, ImportRow};
 pub(crate) use policy::policy_json;
 pub use tokens::LocalTokens;
@@ -48,6 +50,7 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(verify::verify))
         .routes(routes!(verify_image::verify_image))
         .routes(routes!(history::history))
+        .routes(routes!(audit::explain))
         .routes(routes!(keys::list_keys))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::compromise))
@@ -61,4 +64,6 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
     answering_once
         .routes(routes!(verify_stream::verify_stream))
         .routes(routes!(import::import))
+        .routes(routes!(audit::run))
+        .routes(routes!(audit::what_if))
 }

@@ -7,6 +7,7 @@ use axum::response::Response;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{JsonBody, Problem};
 use citycode_wire::answer::standing;
+use citycode_wire::proto::model::v1::Position;
 use citycode_wire::proto::verifier::v1 as proto;
 use citycode_wire::verdict::{decision, reason};
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,15 @@ pub(crate) struct PositionAnswer {
     pub(crate) partition: u32,
     /// Sequence in the partition, from 1; 0 if nothing was folded.
     pub(crate) sequence: u64,
+}
+
+impl PositionAnswer {
+    pub(crate) fn of(position: &Position) -> Self {
+        Self {
+            partition: position.partition,
+            sequence: position.sequence,
+        }
+    }
 }
 
 /// A reason in words.

@@ -22,6 +22,7 @@ pub(super) async fn open(
         &dependencies.log,
         &folder,
         &dependencies.policy.policy,
+        None,
         health.component("audit"),
         &surroundings.clock,
     )

@@ -239,6 +239,7 @@ impl Recovered {
         followers.push(tokio::spawn(
             Arc::clone(&records).keep_retention(Arc::clone(clock), retention_days),
         ));
+        let archive = Arc::new(records.archive());
         let key = &dependencies.id_check_key;
         let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
         followers.extend(verifying.follow(store, health, surroundings, policy));
@@ -246,6 +247,7 @@ impl Recovered {
             store,
             &folder.join("audit"),
             &policy.policy,
+            Some(archive),
             health.component("audit"),
             clock,
         )

@@ -10,6 +10,7 @@ use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCo
 use citycode_issuer::{ErasureQueue, ErasureReceiver};
 use citycode_log_folds::{RegisterFold, SystemFold, events_of, holder_of, keys_stream};
 use citycode_projection::register::HolderRegister;
+use citycode_scan_records::RecordArchive;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;
 use citycode_service_kit::repeated::RepeatedInCalls;
@@ -175,6 +176,7 @@ pub async fn follow_index(
     store: &Arc<dyn EventStore>,
     folder: &Path,
     policy: &Arc<Policy>,
+    records: Option<Arc<dyn RecordArchive>>,
     health: Component,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Audit, JoinHandle<()>), StartError> {
@@ -186,6 +188,8 @@ pub async fn follow_index(
         index: index.reader(),
         progress: progress.clone(),
         policy: Arc::clone(policy),
+        records,
+        clock: Arc::clone(clock),
     };
     let lag = Lag::of("audit", clock);
     Ok((audit, spawn_follower(store, index, &progress, health, lag)))

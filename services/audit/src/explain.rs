@@ -1,0 +1,312 @@
+//! Why a verdict was given: one record, recomputed from the log as it stood at that moment (R26).
+
+use citycode_auth::Caller;
+use citycode_domain::admission::{IdCheck, Reason, Verdict};
+use citycode_domain::ids::{CommitPosition, PolicyDigest};
+use citycode_domain::time::Timestamp;
+use citycode_log_folds::keys_stream;
+use citycode_projection::status::StatusChange;
+use citycode_replay::{
+    AsOf, CodeLife, NotRecomputable, PolicyInLog, Recomputed, ShownCode, Timeline, judge_code, recompute, steps_of,
+};
+use citycode_scan_records::{Basis, NotInLog, RecordArchive, ScanRecord, ShownEvidence, day_of};
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_token::{Scan, TokenError, check_proof};
+use citycode_wire::proto::audit::v1 as proto;
+use citycode_wire::proto::model::v1::Position;
+use citycode_wire::request::Question;
+use citycode_wire::verdict::{decision_value, reason_value};
+
+use crate::history::{Audit, unavailable};
+
+impl Audit {
+    /// Recomputes one recorded verdict, or computes the verdict on a code at an instant.
+    ///
+    /// # Errors
+    /// `not_allowed`, `no_record`, `retention`, `unknown_place`, `unavailable`.
+    pub async fn explain(&self, caller: &Caller, question: Question<'_>) -> Result<proto::ExplainResponse, Problem> {
+        self.auditors_only(caller)?;
+        match question {
+            Question::Scan { device, scan_id, day } => {
+                let record = self.find(device, scan_id, day).await?;
+                self.explain_record(&record).await
+            }
+            Question::Code { code, place, at } => self.explain_code(code, place, Timestamp(at)).await,
+        }
+    }
+
+    async fn explain_record(&self, record: &ScanRecord) -> Result<proto::ExplainResponse, Problem> {
+        let timeline = self.timeline_of(record.scan.code_id).await?;
+        let mut answer = proto::ExplainResponse {
+            recorded: Some(recorded(record)),
+            ..proto::ExplainResponse::default()
+        };
+        let policy = record.scan.basis.and_then(|basis| {
+            let policy = timeline.policy(basis.policy)?;
+            Some((basis.policy, policy))
+        });
+        match recompute(record, &timeline) {
+            Ok(recomputed) => {
+                answer.agrees = Some(recomputed.verdict.reason == record.scan.reason);
+                self.complete(&mut answer, &recomputed, policy);
+                let as_of = AsOf::Position(record.scan.position);
+                let life = record.scan.code_id.and_then(|code_id| timeline.life(code_id));
+                answer.rests_on = self.resting_on(life, as_of, policy.map(|(_, policy)| policy));
+                let keys = record.scan.basis.map_or(0, |basis| basis.keys_sequence);
+                self.add_keys(&mut answer, &timeline, keys);
+            }
+            Err(why) => answer.not_recomputable = why.name().to_owned(),
+        }
+        Ok(answer)
+    }
+
+    /// What a verifier that knew everything of an instant would have answered.
+    async fn explain_code(&self, text: &str, place: &str, at: Timestamp) -> Result<proto::ExplainResponse, Problem> {
+        let mut timeline = self.timeline_of(None).await?;
+        let (keys_sequence, keyring) = timeline.keys().at_instant(at);
+        let found = policy_at(&timeline, at);
+        let policy = found.map_or(&*self.policy, |(_, policy)| &*policy.policy).clone();
+        let adopted = found.map(|(digest, policy)| (digest, policy.clone()));
+        let place = policy
+            .place(place)
+            .ok_or_else(|| Problem::new(Code::UnknownPlace, "the policy of that instant has no such place"))?;
+        let mut canonical = vec![0; citycode_token::MAX_SCAN_LEN];
+        let read = citycode_token::canonical_scan(text, &mut canonical)
+            .map_or(Err(TokenError::Unreadable), Scan::read_canonical);
+        let verified = read.and_then(|scan| Ok((scan.verify(&keyring, &policy.status_base_uri, at)?, scan)));
+        let mut answer = proto::ExplainResponse::default();
+        let (claims, scan) = match verified {
+            Ok(verified) => verified,
+            Err(error) => {
+                let reason = match error {
+                    TokenError::Unreadable => Reason::Unreadable,
+                    TokenError::BadSignature => Reason::BadSignature,
+                };
+                answer.recomputed = Some(verdict(reason.verdict()));
+                answer.not_recomputable = NotRecomputable::NothingRead.name().to_owned();
+                return Ok(answer);
+            }
+        };
+        timeline = self.timeline_of(Some(claims.code_id)).await?;
+        let digest = claims.digest.0;
+        let shown = ShownCode {
+            code_id: claims.code_id,
+            claims: digest.first_chunk().expect("a digest has 32 bytes"),
+            proof: check_proof(&claims, scan.proof(), at, &policy.proof, None),
+            id_check: IdCheck::None,
+        };
+        let basis = Basis {
+            policy: adopted.as_ref().map_or(PolicyDigest([0; 32]), |(digest, _)| *digest),
+            shown: ShownEvidence::Unread,
+            keys_sequence,
+            keys_age_ms: 0,
+            code_age_ms: 0,
+            confined: false,
+            clock_trusted: true,
+            not_in_log: Some(NotInLog {
+                kind: claims.kind,
+                issued_at: claims.issued_at,
+                expires_at: claims.expires_at,
+                place: claims.status,
+                reaches: Some(Timestamp(i64::MAX)),
+            }),
+        };
+        let as_of = AsOf::Instant(at);
+        match judge_code(&shown, &policy, place, &basis, (as_of, at), &timeline) {
+            Ok(recomputed) => {
+                let adopted = adopted.as_ref().map(|(digest, policy)| (*digest, policy));
+                self.complete(&mut answer, &recomputed, adopted);
+                let life = timeline.life(claims.code_id);
+                answer.rests_on = self.resting_on(life, as_of, adopted.map(|(_, policy)| policy));
+                self.add_keys(&mut answer, &timeline, keys_sequence);
+            }
+            Err(why) => answer.not_recomputable = why.name().to_owned(),
+        }
+        Ok(answer)
+    }
+
+    fn complete(
+        &self,
+        answer: &mut proto::ExplainResponse,
+        recomputed: &Recomputed,
+        policy: Option<(PolicyDigest, &PolicyInLog)>,
+    ) {
+        answer.recomputed = Some(verdict(recomputed.verdict));
+        answer.policy = policy.map(|(digest, policy)| proto::PolicyRef {
+            name: policy.policy.name.clone(),
+            digest: digest.to_string(),
+        });
+        let steps = steps_of(recomputed).into_iter().map(|step| proto::ExplainStep {
+            rule: step.rule.to_owned(),
+            check: step.check.to_owned(),
+            outcome: step.outcome.name().to_owned(),
+            zh: step.zh.to_owned(),
+            en: step.en.to_owned(),
+        });
+        answer.steps = steps.collect();
+    }
+
+    fn resting_on(
+        &self,
+        life: Option<&CodeLife>,
+        as_of: AsOf,
+        policy: Option<&PolicyInLog>,
+    ) -> Vec<proto::RestingEvent> {
+        let mut events = Vec::new();
+        if let Some(policy) = policy {
+            events.push(resting("PolicyAdopted", policy.position, policy.adopted_at));
+        }
+        let Some(life) = life.filter(|life| as_of.knows(life)) else {
+            return events;
+        };
+        events.push(resting("CodeIssued", life.issued, life.decided_at));
+        let known = |sequence: u64, decided_at: Timestamp| match as_of {
+            AsOf::Position(position) => sequence <= position.sequence,
+            AsOf::Instant(at) => decided_at <= at,
+        };
+        for change in life
+            .changes()
+            .iter()
+            .filter(|change| known(change.sequence, change.decided_at))
+        {
+            let position = CommitPosition {
+                partition: life.issued.partition,
+                sequence: change.sequence,
+            };
+            events.push(resting(name_of(change.change), position, change.decided_at));
+        }
+        events
+    }
+
+    /// The commit that last changed the signing keys.
+    fn add_keys(&self, answer: &mut proto::ExplainResponse, timeline: &Timeline, sequence: u64) {
+        let Some(decided_at) = timeline.keys().decided_at(sequence) else {
+            return;
+        };
+        let partition = self.store.layout().bucket_of(&keys_stream()).partition.0;
+        let position = CommitPosition { partition, sequence };
+        answer.rests_on.push(resting("SigningKeys", position, decided_at));
+    }
+
+    /// The record of a scan by the device's id; the newest if the id was used again after the engine forgot it.
+    async fn find(&self, device: &str, scan_id: &str, day: Option<u32>) -> Result<ScanRecord, Problem> {
+        let records = self.records()?;
+        let retained = records.days().await.map_err(|error| unavailable(&error))?;
+        let days: Vec<u32> = match day {
+            Some(day) => vec![day],
+            None => retained.iter().rev().copied().collect(),
+        };
+        for day in days {
+            if let Some(found) = find_in(&**records, day, device, scan_id).await? {
+                return Ok(found);
+            }
+        }
+        let today = day_of(self.clock.now().0).unwrap_or(0);
+        let is_past = day.is_some_and(|day| day < today && !retained.contains(&day));
+        Err(if is_past {
+            Problem::new(
+                Code::Retention,
+                "the scan records of that day are destroyed, or there were none",
+            )
+        } else {
+            Problem::new(Code::NoRecord, "this device has no recorded scan with this id")
+        })
+    }
+
+    /// The scan records.
+    ///
+    /// # Errors
+    /// `unavailable` where they cannot be read.
+    pub(crate) fn records(&self) -> Result<&std::sync::Arc<dyn RecordArchive>, Problem> {
+        self.records
+            .as_ref()
+            .ok_or_else(|| Problem::new(Code::Unavailable, "this audit service cannot read scan records"))
+    }
+
+    /// # Errors
+    /// `not_allowed` unless the caller may audit.
+    pub(crate) fn auditors_only(&self, caller: &Caller) -> Result<(), Problem> {
+        if caller.is_auditor() || caller.is_admin() {
+            Ok(())
+        } else {
+            Err(Problem::new(
+                Code::NotAllowed,
+                "only an auditor or an admin may audit verdicts",
+            ))
+        }
+    }
+}
+
+async fn find_in(
+    records: &dyn RecordArchive,
+    day: u32,
+    device: &str,
+    scan_id: &str,
+) -> Result<Option<ScanRecord>, Problem> {
+    let (mut from, mut found) = (0, None);
+    loop {
+        let read = records.batches(day, from).await.map_err(|error| unavailable(&error))?;
+        if read.batches.is_empty() {
+            return Ok(found);
+        }
+        from = read.next;
+        for batch in read.batches {
+            // A batch that cannot be opened is reported by an audit of the period.
+            let records = batch.records.unwrap_or_default().into_iter();
+            let last = records
+                .rev()
+                .find(|record| *record.scan.device == *device && *record.scan.scan_id == *scan_id);
+            found = last.or(found);
+        }
+    }
+}
+
+/// The policy in use at an instant: the one that was adopted last.
+fn policy_at(timeline: &Timeline, at: Timestamp) -> Option<(PolicyDigest, &PolicyInLog)> {
+    let adopted = timeline.policies().filter(|(_, policy)| policy.adopted_at <= at);
+    adopted.max_by_key(|(_, policy)| (policy.adopted_at, policy.position.sequence))
+}
+
+fn resting(event: &str, position: CommitPosition, decided_at: Timestamp) -> proto::RestingEvent {
+    proto::RestingEvent {
+        position: Some(Position {
+            partition: u32::from(position.partition),
+            sequence: position.sequence,
+        }),
+        event: event.to_owned(),
+        decided_at: decided_at.0,
+    }
+}
+
+const fn name_of(change: StatusChange) -> &'static str {
+    use citycode_domain::status::Death;
+    match change {
+        StatusChange::End(Death::Superseded) => "Superseded",
+        StatusChange::End(Death::ReportedLost) => "CodeReportedLost",
+        StatusChange::End(Death::Revoked) => "CodeRevoked",
+        StatusChange::Suspend => "CodeSuspended",
+        StatusChange::Reinstate => "CodeReinstated",
+        StatusChange::SetStanding(_) => "StandingChanged",
+    }
+}
+
+pub(crate) fn verdict(verdict: Verdict) -> proto::Verdict {
+    proto::Verdict {
+        decision: decision_value(verdict.decision).into(),
+        reason: reason_value(verdict.reason).into(),
+    }
+}
+
+fn recorded(record: &ScanRecord) -> proto::RecordedVerdict {
+    let scan = &record.scan;
+    proto::RecordedVerdict {
+        verdict: Some(verdict(scan.reason.verdict())),
+        at: scan.at,
+        place: scan.place.to_string(),
+        position: Some(Position {
+            partition: u32::from(scan.position.partition),
+            sequence: scan.position.sequence,
+        }),
+        age_ms: scan.age_ms,
+    }
+}

@@ -1,0 +1,308 @@
+//! Audits of a period: every recorded verdict is recomputed, and every batch of records compared with its digest in the
+//! log.
+
+use std::collections::{BTreeMap, HashMap};
+
+use citycode_domain::ids::ScanWriterId;
+use citycode_replay::{NotRecomputable, SealedBatches, Timeline, judge_at, recompute};
+use citycode_scan_records::{Batch, BatchesDigest, ScanRecord, day_of};
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::audit::v1 as proto;
+use citycode_wire::proto::model::v1::Position;
+use citycode_wire::request::Period;
+
+use crate::explain::verdict;
+use crate::history::{Audit, unavailable};
+
+/// Differences that a result lists; all are counted.
+const MAX_LISTED: usize = 100;
+/// Digests must enter the log within this time; batches whose records are older should have one.
+const SEALED_WITHIN_SECONDS: i64 = 60;
+
+/// Receives the progress of an audit.
+pub(crate) trait Observer: Send {
+    /// Returns whether to continue.
+    fn progress(&mut self, progress: proto::AuditProgress) -> bool;
+
+    /// Reports progress.
+    ///
+    /// # Errors
+    /// `unavailable` if the observer ends the audit.
+    fn report(&mut self, progress: proto::AuditProgress) -> Result<(), Problem> {
+        if self.progress(progress) {
+            Ok(())
+        } else {
+            Err(Problem::new(
+                Code::Unavailable,
+                "the caller left before the audit ended",
+            ))
+        }
+    }
+}
+
+/// The batches of a day as they are, by writer and number.
+#[derive(Default)]
+struct DayBatches {
+    digests: BTreeMap<(ScanWriterId, u64), BatchSeen>,
+}
+
+struct BatchSeen {
+    digest: [u8; 32],
+    newest: i64,
+}
+
+/// A difference whose cause is known once the batches of its day are checked.
+struct Differing {
+    difference: proto::Difference,
+    batch: (ScanWriterId, u64),
+}
+
+/// The counts of a run.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) scans: u64,
+    pub(crate) recomputed: u64,
+    pub(crate) not_recomputable: HashMap<String, u64>,
+}
+
+impl Counts {
+    pub(crate) fn not(&mut self, why: &str) {
+        *self.not_recomputable.entry(why.to_owned()).or_default() += 1;
+    }
+}
+
+impl Audit {
+    /// Recomputes every recorded verdict of a period.
+    ///
+    /// # Errors
+    /// `unavailable` if the log or the records cannot be read, or the observer ended the run.
+    pub(crate) async fn run(&self, period: Period, observer: &mut dyn Observer) -> Result<proto::RunResult, Problem> {
+        let timeline = self.whole_timeline(observer).await?;
+        let mut run = Run {
+            timeline: &timeline,
+            period,
+            now: self.clock.now().0,
+            counts: Counts::default(),
+            agree: 0,
+            differ: Vec::new(),
+            differ_total: 0,
+            missing: 0,
+            extra: 0,
+            altered: Vec::new(),
+        };
+        for day in self.days_of(period).await? {
+            let mut seen = DayBatches::default();
+            let mut differing = Vec::new();
+            self.each_batch(day, |batch| run.batch(batch, &mut seen, &mut differing), observer)
+                .await?;
+            run.end_day(day, &seen, differing);
+            observer.report(proto::AuditProgress {
+                day,
+                scans: run.counts.scans,
+                commits: 0,
+            })?;
+        }
+        Ok(run.finish())
+    }
+
+    /// The retained days of a period. The records of a batch may be of the day before.
+    pub(crate) async fn days_of(&self, period: Period) -> Result<Vec<u32>, Problem> {
+        let first = day_of(period.from).unwrap_or(0);
+        let last = day_of(period.to - 1).unwrap_or(0).saturating_add(1);
+        let mut days = self.records()?.days().await.map_err(|error| unavailable(&error))?;
+        days.retain(|day| (first..=last).contains(day));
+        Ok(days)
+    }
+
+    pub(crate) async fn each_batch(
+        &self,
+        day: u32,
+        mut each: impl FnMut(&Batch),
+        observer: &mut dyn Observer,
+    ) -> Result<(), Problem> {
+        let (records, mut from, mut scans) = (self.records()?, 0, 0);
+        loop {
+            let read = records.batches(day, from).await.map_err(|error| unavailable(&error))?;
+            if read.batches.is_empty() {
+                return Ok(());
+            }
+            from = read.next;
+            for batch in &read.batches {
+                scans += batch.records.as_ref().map_or(0, |records| records.len() as u64);
+                each(batch);
+            }
+            let progress = proto::AuditProgress { day, scans, commits: 0 };
+            observer.report(progress)?;
+        }
+    }
+}
+
+/// Whether a record is a scan: the count of wrong ID cards is kept among the records, under names with a space.
+pub(crate) fn is_scan(record: &ScanRecord) -> bool {
+    !record.scan.device.contains(' ')
+}
+
+struct Run<'a> {
+    timeline: &'a Timeline,
+    period: Period,
+    now: i64,
+    counts: Counts,
+    agree: u64,
+    differ: Vec<proto::Difference>,
+    differ_total: u64,
+    missing: u64,
+    extra: u64,
+    altered: Vec<proto::AlteredBatches>,
+}
+
+impl Run<'_> {
+    fn batch(&mut self, batch: &Batch, seen: &mut DayBatches, differing: &mut Vec<Differing>) {
+        let name = (batch.writer, batch.number);
+        let records = match &batch.records {
+            Ok(records) => &records[..],
+            Err(_) => {
+                self.counts.not("unreadable_batch");
+                &[]
+            }
+        };
+        let newest = records.iter().map(|record| record.scan.at).max().unwrap_or(i64::MIN);
+        let digest = batch.digest;
+        seen.digests.insert(name, BatchSeen { digest, newest });
+        for record in records
+            .iter()
+            .filter(|record| is_scan(record) && self.period.includes(record.scan.at))
+        {
+            self.counts.scans += 1;
+            match recompute(record, self.timeline) {
+                Ok(recomputed) => {
+                    self.counts.recomputed += 1;
+                    if recomputed.verdict.reason == record.scan.reason {
+                        self.agree += 1;
+                        continue;
+                    }
+                    self.differ_total += 1;
+                    if self.differ.len() + differing.len() < MAX_LISTED {
+                        let cause = if self.agrees_under_another_policy(record) {
+                            "other_policy"
+                        } else {
+                            "software"
+                        };
+                        let scan = &record.scan;
+                        let difference = proto::Difference {
+                            device: scan.device.to_string(),
+                            scan_id: scan.scan_id.to_string(),
+                            at: scan.at,
+                            recorded: Some(verdict(scan.reason.verdict())),
+                            recomputed: Some(verdict(recomputed.verdict)),
+                            cause: cause.to_owned(),
+                        };
+                        differing.push(Differing {
+                            difference,
+                            batch: name,
+                        });
+                    }
+                }
+                Err(NotRecomputable::NoBasis) if record.scan.basis.is_some() => {}
+                Err(why) => self.counts.not(why.name()),
+            }
+        }
+    }
+
+    fn agrees_under_another_policy(&self, record: &ScanRecord) -> bool {
+        let used = record.scan.basis.map(|basis| basis.policy);
+        let mut others = self.timeline.policies().filter(|(digest, _)| Some(*digest) != used);
+        others.any(|(_, policy)| {
+            judge_at(record, &policy.policy, self.timeline)
+                .is_ok_and(|recomputed| recomputed.verdict.reason == record.scan.reason)
+        })
+    }
+
+    /// Compares the batches of a day with their digests in the log.
+    fn end_day(&mut self, day: u32, seen: &DayBatches, differing: Vec<Differing>) {
+        let sealed: Vec<_> = self
+            .timeline
+            .sealed_batches()
+            .iter()
+            .filter(|sealed| sealed.batches.day == day)
+            .collect();
+        let mut altered: Vec<&SealedBatches> = Vec::new();
+        for sealed in &sealed {
+            let (mut digest, mut missing) = (BatchesDigest::default(), 0);
+            for number in numbers(sealed) {
+                match seen.digests.get(&(sealed.batches.writer, number)) {
+                    Some(batch) => digest.add_digest(&batch.digest),
+                    None => missing += 1,
+                }
+            }
+            if missing > 0 {
+                self.missing += missing;
+            } else if digest.finish() != sealed.batches.digest {
+                altered.push(sealed);
+            }
+        }
+        let is_sealed = |(writer, number): &(ScanWriterId, u64)| {
+            let mut sealed = sealed.iter();
+            sealed.any(|sealed| sealed.batches.writer == *writer && numbers(sealed).contains(number))
+        };
+        let unsealed = seen.digests.iter().filter(|(name, batch)| {
+            // A batch that was just written need not have a digest yet.
+            !is_sealed(name) && (batch.newest < self.now - SEALED_WITHIN_SECONDS || has_later(name, &sealed))
+        });
+        self.extra += if self.timeline.sealed_batches().is_empty() {
+            0
+        } else {
+            unsealed.count() as u64
+        };
+        for Differing { mut difference, batch } in differing {
+            if altered
+                .iter()
+                .any(|sealed| sealed.batches.writer == batch.0 && numbers(sealed).contains(&batch.1))
+            {
+                "altered_record".clone_into(&mut difference.cause);
+            }
+            self.differ.push(difference);
+        }
+        self.altered.extend(altered.into_iter().map(altered_batches));
+    }
+
+    fn finish(self) -> proto::RunResult {
+        proto::RunResult {
+            from: self.period.from,
+            to: self.period.to,
+            scans: self.counts.scans,
+            recomputed: self.counts.recomputed,
+            agree: self.agree,
+            differ: self.differ,
+            differ_total: self.differ_total,
+            missing: self.missing,
+            extra: self.extra,
+            not_recomputable: self.counts.not_recomputable,
+            altered: self.altered,
+        }
+    }
+}
+
+fn numbers(sealed: &SealedBatches) -> std::ops::Range<u64> {
+    let first = sealed.batches.first;
+    first..first.saturating_add(u64::from(sealed.batches.count))
+}
+
+/// Whether a later batch of the same writer has a digest.
+fn has_later(name: &(ScanWriterId, u64), sealed: &[&SealedBatches]) -> bool {
+    let mut sealed = sealed.iter();
+    sealed.any(|sealed| sealed.batches.writer == name.0 && sealed.batches.first > name.1)
+}
+
+fn altered_batches(sealed: &SealedBatches) -> proto::AlteredBatches {
+    let batches = &sealed.batches;
+    proto::AlteredBatches {
+        day: batches.day,
+        writer: batches.writer.to_string(),
+        first: batches.first,
+        count: batches.count,
+        position: Some(Position {
+            partition: u32::from(sealed.position.partition),
+            sequence: sealed.position.sequence,
+        }),
+    }
+}

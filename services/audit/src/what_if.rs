@@ -1,0 +1,145 @@
+//! What another policy would have decided on the recorded scans of a period.
+
+use std::collections::BTreeMap;
+
+use citycode_domain::policy::Policy;
+use citycode_policy_file::PolicyFile;
+use citycode_replay::{Timeline, judge_at, recompute};
+use citycode_scan_records::ScanRecord;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::audit::v1 as proto;
+use citycode_wire::request::Period;
+use citycode_wire::verdict::reason;
+
+use crate::explain::verdict;
+use crate::history::Audit;
+use crate::run::{Counts, Observer, is_scan};
+
+/// Smaller counts are suppressed, because they may single out a person.
+const SMALLEST_SHOWN: u64 = 10;
+/// The kind of scans of ID cards in groups.
+const ID_CARD: &str = "id_card";
+
+/// Kind, place, and both reasons in the form of the protocol.
+type Group = (String, String, i32, i32);
+
+impl Audit {
+    /// Judges the scans of a period under another policy.
+    ///
+    /// # Errors
+    /// `invalid_request` if the policy is not valid; as [`Audit::run`].
+    pub(crate) async fn what_if(
+        &self,
+        policy: &str,
+        period: Period,
+        observer: &mut dyn Observer,
+    ) -> Result<proto::WhatIfResult, Problem> {
+        let other = PolicyFile::parse(policy)
+            .map_err(|error| Problem::new(Code::InvalidRequest, format!("the policy is not valid: {error}")))?;
+        let timeline = self.whole_timeline(observer).await?;
+        let (mut counts, mut groups) = (Counts::default(), BTreeMap::<Group, u64>::new());
+        for day in self.days_of(period).await? {
+            let each = |batch: &citycode_scan_records::Batch| {
+                let records = batch.records.as_ref().map_or(&[][..], |records| &records[..]);
+                for record in records
+                    .iter()
+                    .filter(|record| is_scan(record) && period.includes(record.scan.at))
+                {
+                    compare(record, &other.policy, &timeline, &mut counts, &mut groups);
+                }
+            };
+            self.each_batch(day, each, observer).await?;
+        }
+        Ok(result(&counts, groups))
+    }
+}
+
+fn compare(
+    record: &ScanRecord,
+    other: &Policy,
+    timeline: &Timeline,
+    counts: &mut Counts,
+    groups: &mut BTreeMap<Group, u64>,
+) {
+    counts.scans += 1;
+    let both = recompute(record, timeline).and_then(|was| Ok((was, judge_at(record, other, timeline)?)));
+    let (was, would_be) = match both {
+        Ok(both) => both,
+        Err(why) => return counts.not(why.name()),
+    };
+    counts.recomputed += 1;
+    if was.verdict == would_be.verdict {
+        return;
+    }
+    let life = record.scan.code_id.and_then(|code_id| timeline.life(code_id));
+    let not_in_log = record.scan.basis.and_then(|basis| basis.not_in_log);
+    let kind = life.map(|life| life.kind).or(not_in_log.map(|unknown| unknown.kind));
+    let kind = match kind {
+        None => ID_CARD.to_owned(),
+        Some(number) => {
+            let named = other.kinds.iter().find(|kind| kind.kind == number);
+            named.map_or_else(|| number.number().to_string(), |kind| kind.name.clone())
+        }
+    };
+    let reasons = [was, would_be].map(|judged| verdict(judged.verdict).reason);
+    let group = (kind, record.scan.place.to_string(), reasons[0], reasons[1]);
+    *groups.entry(group).or_default() += 1;
+}
+
+fn result(counts: &Counts, groups: BTreeMap<Group, u64>) -> proto::WhatIfResult {
+    let changed: u64 = groups.values().sum();
+    let suppressed = suppressed(&groups);
+    let by = groups
+        .into_iter()
+        .enumerate()
+        .map(|(number, ((kind, place, was, would_be), count))| {
+            let of = |value: i32| reason(value).map(|reason| verdict(reason.verdict()));
+            proto::WhatIfGroup {
+                kind,
+                place,
+                was: of(was),
+                would_be: of(would_be),
+                count: (!suppressed.contains(&number)).then_some(count),
+            }
+        });
+    proto::WhatIfResult {
+        scans: counts.recomputed,
+        changed: (changed == 0 || changed >= SMALLEST_SHOWN).then_some(changed),
+        by: by.collect(),
+        not_recomputable: counts.not_recomputable.clone(),
+    }
+}
+
+/// The groups whose count is not shown: the small ones, and the smallest of the others if a single one is hidden, because
+/// the total would reveal it.
+fn suppressed(groups: &BTreeMap<Group, u64>) -> Vec<usize> {
+    let counts: Vec<u64> = groups.values().copied().collect();
+    let mut hidden: Vec<usize> = (0..counts.len())
+        .filter(|number| counts[*number] < SMALLEST_SHOWN)
+        .collect();
+    if hidden.len() == 1 {
+        let others = (0..counts.len()).filter(|number| !hidden.contains(number));
+        hidden.extend(others.min_by_key(|number| counts[*number]));
+    }
+    hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(counts: &[u64]) -> BTreeMap<Group, u64> {
+        let numbered = counts.iter().enumerate();
+        numbered
+            .map(|(number, count)| ((format!("kind-{number:02}"), String::new(), 0, 0), *count))
+            .collect()
+    }
+
+    #[test]
+    fn small_counts_are_hidden_and_with_a_single_one_the_second_smallest() {
+        assert!(suppressed(&groups(&[10, 11])).is_empty());
+        assert_eq!(suppressed(&groups(&[9, 30, 20])), [0, 2]);
+        assert_eq!(suppressed(&groups(&[9, 3, 20])), [0, 1]);
+        assert_eq!(suppressed(&groups(&[5])), [0]);
+    }
+}
