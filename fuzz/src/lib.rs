@@ -17,6 +17,11 @@ pub mod policy_file;
 pub mod proof;
 pub mod residents_csv;
 pub mod status_list;
+pub mod tlog;
+pub mod tlog_note;
+pub mod tlog_proof;
+pub mod tlog_tile;
+pub mod tlog_witness;
 pub mod token_text;
 
 /// A target: anything goes in, and a panic is a finding.
@@ -31,5 +36,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("proof", proof::run),
     ("residents_csv", residents_csv::run),
     ("status_list", status_list::run),
+    ("tlog_note", tlog_note::run),
+    ("tlog_proof", tlog_proof::run),
+    ("tlog_tile", tlog_tile::run),
+    ("tlog_witness", tlog_witness::run),
     ("token_text", token_text::run),
 ];

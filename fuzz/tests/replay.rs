@@ -138,3 +138,36 @@ fn the_seeds_in_bytes_are_read_or_refused_as_meant() {
         Err(citycode_qr::ReadImageError::TooLarge)
     );
 }
+
+/// As above, for the transparency formats.
+#[test]
+fn the_seeds_of_the_transparency_formats_are_read_or_refused_as_meant() {
+    use citycode_fuzz::tlog::{OPENING, POLICY};
+    use citycode_transparency::leaf::Opening;
+    use citycode_transparency::statement::CodeStatement;
+    use citycode_transparency::tile::{BundleId, TileId};
+    use citycode_transparency::witness::AddCheckpointRequest;
+    use citycode_transparency::{Checkpoint, CompactRange, LogProof, SignedCheckpoint, VerifierKey};
+    let seed = |target: &str, name: &str| std::fs::read(folder("seeds", target).join(name)).unwrap();
+    let text = |target: &str, name: &str| String::from_utf8(seed(target, name)).unwrap();
+    for (name, trusted) in [("checkpoint", true), ("another_size", false)] {
+        let signed = SignedCheckpoint::parse(&seed("tlog_note", name)).expect(name);
+        assert_eq!(POLICY.verify(&signed).is_ok(), trusted, "{name}");
+    }
+    Checkpoint::parse(&text("tlog_note", "text")).expect("text");
+    for name in ["log.vkey", "witness.vkey"] {
+        text("tlog_note", name).parse::<VerifierKey>().expect(name);
+    }
+    let proof = LogProof::parse(&seed("tlog_proof", "proof")).expect("proof");
+    proof.verify(&OPENING.leaf_hash(), &POLICY).expect("it holds");
+    assert_eq!(Opening::parse(&seed("tlog_proof", "opening")).as_ref(), Ok(&*OPENING));
+    CodeStatement::parse(&seed("tlog_proof", "statement")).expect("statement");
+    text("tlog_tile", "path").parse::<TileId>().expect("path");
+    text("tlog_tile", "bundle_path")
+        .parse::<BundleId>()
+        .expect("bundle path");
+    CompactRange::parse(&seed("tlog_tile", "range")).expect("range");
+    for name in ["grown_from_0", "grown_from_5", "grown_from_8", "conflict"] {
+        AddCheckpointRequest::parse(&seed("tlog_witness", name)[1..]).expect(name);
+    }
+}

@@ -26,6 +26,7 @@ mod scale;
 mod scan;
 mod snapshot;
 mod store;
+mod transparency;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 11] = [
+const BENCHES: [Bench; 12] = [
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and the time until every verifier has folded a revocation",
@@ -96,6 +97,11 @@ const BENCHES: [Bench; 11] = [
         name: "store",
         measures: "appends on JetStream, one server and three, compared with bare publishes",
         run: store::run,
+    },
+    Bench {
+        name: "transparency",
+        measures: "from events to leaves, tiles and proofs, compared with hashing the same bytes",
+        run: transparency::run,
     },
 ];
 

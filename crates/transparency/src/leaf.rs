@@ -88,14 +88,16 @@ pub enum OpeningInvalid {
 /// another code was superseded.
 #[must_use]
 pub fn parts(event_type: &str, version: u16, payload: &[u8], statements: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let mut whole = b"E".to_vec();
+    let mut whole = Vec::with_capacity(4 + event_type.len() + payload.len());
+    whole.push(b'E');
     whole.extend(version.to_be_bytes());
     whole.extend(event_type.as_bytes());
     // A type is printable ASCII, so 0 ends it.
     whole.push(0);
     whole.extend(payload);
     let slots = statements.len().next_power_of_two().max(2);
-    let mut parts = vec![whole];
+    let mut parts = Vec::with_capacity(1 + slots);
+    parts.push(whole);
     parts.extend(statements);
     parts.resize(1 + slots, Vec::new());
     parts
@@ -131,11 +133,6 @@ pub fn entry<P: AsRef<[u8]>>(
         .ok()
         .filter(|count| usize::from(*count) <= MAX_PARTS);
     let count = count.ok_or(too_many)?;
-    let mut commitments: Vec<Hash> = (0..count)
-        .zip(parts)
-        .map(|(number, content)| commitment(&salt(secret, position, number), content.as_ref()))
-        .collect();
-    commitments.sort_unstable();
     let mut entry = Vec::with_capacity(HEADER + HASH_LENGTH * parts.len());
     entry.extend(ENTRY_TITLE);
     entry.extend(position.partition.to_be_bytes());
@@ -143,7 +140,11 @@ pub fn entry<P: AsRef<[u8]>>(
     entry.extend(position.event.to_be_bytes());
     entry.extend(position.events.to_be_bytes());
     entry.extend(count.to_be_bytes());
-    commitments.iter().for_each(|commitment| entry.extend(commitment.0));
+    for (number, content) in (0..count).zip(parts) {
+        entry.extend(commitment(&salt(secret, position, number), content.as_ref()).0);
+    }
+    let (commitments, _) = entry[HEADER..].as_chunks_mut::<HASH_LENGTH>();
+    commitments.sort_unstable();
     Ok(entry)
 }
 

@@ -1,10 +1,10 @@
 //! The state of a tile writer: what it has committed.
 //!
 //! ```text
-//! state = "citycode-tiles-1" pruned:u64 range check:32
-//! range   the compact range of the whole tree, serialised
-//! pruned  the size of the tree before the last commit: of the tiles that became full since, partial versions may exist
-//! check   SHA-256 of everything before it
+//! state    = "citycode-tiles-1" previous:8 range check:32
+//! previous   the size before the last commit: of tiles that became full since, partial versions may be left
+//! range      the compact range of the whole tree, serialised
+//! check      SHA-256 of everything before it
 //! ```
 //! Numbers are big-endian.
 
