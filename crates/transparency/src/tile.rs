@@ -1,6 +1,7 @@
 //! C2SP tlog-tiles: the tree as immutable files of up to 256 hashes, from which any proof is computed.
 
 mod bundle;
+mod difference;
 mod directory;
 mod id;
 mod reader;
@@ -10,6 +11,7 @@ mod verified;
 mod writer;
 
 pub use bundle::{BundleInvalid, MAX_ENTRY_BYTES, encode_bundle, parse_bundle};
+pub use difference::{CompareError, first_difference};
 pub use directory::DirectoryTiles;
 pub(crate) use id::decimal;
 pub use id::{BundleId, TileId, TilePathInvalid};

@@ -41,7 +41,7 @@ pub struct NodeId {
 }
 
 /// The largest perfect subtrees that cover the leaves `begin..end`, from left to right.
-fn cover(mut begin: u64, end: u64) -> impl Iterator<Item = NodeId> {
+pub(crate) fn cover(mut begin: u64, end: u64) -> impl Iterator<Item = NodeId> {
     std::iter::from_fn(move || {
         let length = end.checked_sub(begin).filter(|length| *length > 0)?;
         let level = begin.trailing_zeros().min(length.ilog2());

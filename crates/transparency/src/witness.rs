@@ -7,9 +7,11 @@
 //! as its memory is never rolled back, and as long as each answer is sent only after the memory is durable: the order
 //! here is check, remember, cosign.
 
+mod directory;
 mod memory;
 mod request;
 
+pub use directory::{DirectoryMemory, MemoryError};
 pub use memory::{MemoryOfOneProcess, WitnessMemory};
 pub use request::{AddCheckpointInvalid, AddCheckpointRequest, MAX_REQUEST_BYTES};
 

@@ -37,7 +37,7 @@ fn request(old: usize, leaves: &[Hash]) -> AddCheckpointRequest {
     }
 }
 
-fn answer<M: WitnessMemory<Error = Infallible>>(memory: &M, request: &AddCheckpointRequest) -> Answer {
+fn answer<M: WitnessMemory<Error: std::fmt::Debug>>(memory: &M, request: &AddCheckpointRequest) -> Answer {
     witness().add_checkpoint(memory, &request.to_bytes(), NOW).unwrap()
 }
 
@@ -243,6 +243,44 @@ fn what_is_remembered_for_monitors_contains_no_unverified_signature() {
     let note = SignedNote::parse(&remembered).unwrap();
     let names: Vec<&str> = note.signatures().iter().map(|signature| signature.name()).collect();
     assert_eq!(names, [ORIGIN, "witness.example/w1"]);
+}
+
+#[test]
+fn a_memory_in_a_folder_survives_and_has_one_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let leaves = naive::leaves(20);
+    let memory = DirectoryMemory::open(folder.path()).unwrap();
+    assert_eq!(memory.last(ORIGIN).unwrap(), None);
+    assert_eq!(answer(&memory, &request(0, &leaves[..7])).status(), 200);
+    let second = DirectoryMemory::open(folder.path());
+    assert!(matches!(second, Err(MemoryError::Locked)), "{second:?}");
+    drop(memory);
+    // A crash while the next checkpoint was written.
+    std::fs::write(folder.path().join("draft"), "half").unwrap();
+    let memory = DirectoryMemory::open(folder.path()).unwrap();
+    assert_eq!(memory.last(ORIGIN).unwrap().unwrap().head, head(&leaves[..7]));
+    assert_eq!(answer(&memory, &request(0, &leaves)), Answer::Conflict(7));
+    assert_eq!(answer(&memory, &request(7, &leaves)).status(), 200);
+    let current = memory
+        .replace(ORIGIN, 7, memory.last(ORIGIN).unwrap().unwrap())
+        .unwrap();
+    assert_eq!(current, Err(20));
+}
+
+#[test]
+fn a_witness_cosigns_nothing_if_its_memory_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let leaves = naive::leaves(20);
+    let memory = DirectoryMemory::open(folder.path()).unwrap();
+    assert_eq!(answer(&memory, &request(0, &leaves[..7])).status(), 200);
+    let file = memory.file_of(ORIGIN);
+    let good = std::fs::read(&file).unwrap();
+    let other = signed_by(&log(), "other.example", head(&leaves)).to_bytes();
+    for damaged in [&good[..good.len() - 1], &[], &other] {
+        std::fs::write(&file, damaged).unwrap();
+        let answered = witness().add_checkpoint(&memory, &request(0, &leaves).to_bytes(), NOW);
+        assert!(matches!(answered, Err(MemoryError::Damaged(..))), "{answered:?}");
+    }
 }
 
 #[test]

@@ -94,6 +94,32 @@ fn a_server_of_an_older_or_another_tree_is_refused_at_once() {
     assert_eq!(complaint(&written(&other), new, 0), TileInvalid::Edge(edge));
 }
 
+/// A reader of the tree over these leaves.
+fn reader(leaves: &[Hash]) -> TileReader<MemoryTiles> {
+    TileReader::open(written(leaves), head(leaves)).unwrap()
+}
+
+#[test]
+fn the_leaf_in_which_two_trees_fork_is_located() {
+    let leaves = naive::leaves(3000);
+    for at in (0..2000).step_by(37).chain([0, 255, 256, 1999]) {
+        let mut fork = leaves[..2000].to_vec();
+        fork[at] = crate::leaf_hash(b"another history");
+        for (first, second) in [(&leaves, &fork), (&fork, &leaves)] {
+            let found = first_difference(&mut reader(first), &mut reader(second)).unwrap();
+            assert_eq!(found, Some(at as u64));
+        }
+        let mut dropped = leaves.clone();
+        dropped.remove(at);
+        let found = first_difference(&mut reader(&leaves), &mut reader(&dropped)).unwrap();
+        assert_eq!(found, Some(at as u64));
+    }
+    for size in [0, 1, 255, 256, 2999, 3000] {
+        let found = first_difference(&mut reader(&leaves), &mut reader(&leaves[..size])).unwrap();
+        assert_eq!(found, None);
+    }
+}
+
 #[test]
 fn a_full_tile_stands_in_for_a_partial_one_that_was_removed() {
     let leaves = naive::leaves(700);
