@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use data_encoding::BASE64;
 use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
+
+use crate::base64;
 
 /// Length of a hash in bytes.
 pub const HASH_LENGTH: usize = 32;
@@ -23,7 +24,7 @@ impl Hash {
     /// Standard base64 with padding, as every C2SP text format writes hashes.
     #[must_use]
     pub fn to_base64(&self) -> String {
-        BASE64.encode(&self.0)
+        base64::encode(&self.0)
     }
 
     /// Parses the only base64 text of a hash; `None` for any other text.
@@ -33,7 +34,7 @@ impl Hash {
         if text.len() != 44 {
             return None;
         }
-        let bytes = BASE64.decode(text.as_bytes()).ok()?;
+        let bytes = base64::decode(text)?;
         bytes.try_into().ok().map(Self)
     }
 }
@@ -172,6 +173,8 @@ mod tests {
             text.trim_end_matches('=').to_owned(),
             format!("{text}\n"),
             "Ä".repeat(22),
+            // Two texts with padding between them, which have 32 bytes together.
+            format!("AAA={}", "A".repeat(40)),
         ] {
             assert_eq!(Hash::from_base64(&wrong), None, "{wrong}");
         }

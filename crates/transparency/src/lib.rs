@@ -22,6 +22,7 @@
 //! demands cosignatures refuses the other ([`policy`]). A server of tiles that serves other bytes is found by the first
 //! tile that is used ([`tile::VerifiedTiles`]).
 
+mod base64;
 pub mod checkpoint;
 pub mod hash;
 pub mod leaf;

@@ -16,8 +16,7 @@ pub use key::{KeyKind, KeyNameInvalid, VerifierKey, VerifierKeyInvalid};
 pub use sign::NoteSigner;
 pub use verify::{NoteUnverified, VerifiedSignature};
 
-use data_encoding::BASE64;
-
+use crate::base64;
 use key::check_name;
 
 /// Longest note in bytes. A note with post-quantum signatures of sixteen witnesses has 80 kB.
@@ -46,13 +45,13 @@ impl NoteSignature {
     #[must_use]
     pub fn to_line(&self) -> String {
         let bytes = [&self.key_id[..], &self.bytes].concat();
-        format!("{SIGNATURE_PREFIX}{} {}\n", self.name, BASE64.encode(&bytes))
+        format!("{SIGNATURE_PREFIX}{} {}\n", self.name, base64::encode(&bytes))
     }
 
     fn parse(line: &str) -> Option<Self> {
-        let (name, base64) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
+        let (name, signature) = line.strip_prefix(SIGNATURE_PREFIX)?.split_once(' ')?;
         check_name(name).ok()?;
-        let bytes = BASE64.decode(base64.as_bytes()).ok()?;
+        let bytes = base64::decode(signature)?;
         let (key_id, bytes) = bytes.split_first_chunk()?;
         Some(Self {
             name: name.to_owned(),

@@ -11,8 +11,7 @@
 //! The extra data is not authenticated. Here it is the opening of the leaf, from which the leaf hash is computed; see
 //! [`Opening`](crate::leaf::Opening).
 
-use data_encoding::BASE64;
-
+use crate::base64;
 use crate::checkpoint::{CheckpointInvalid, SignedCheckpoint};
 use crate::hash::Hash;
 use crate::note::MAX_NOTE_BYTES;
@@ -84,7 +83,7 @@ impl LogProof {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut text = format!("{TITLE}\n");
         if !self.extra.is_empty() {
-            text.push_str(&format!("extra {}\n", BASE64.encode(&self.extra)));
+            text.push_str(&format!("extra {}\n", base64::encode(&self.extra)));
         }
         text.push_str(&format!("index {}\n", self.index));
         self.hashes.iter().for_each(|hash| text.push_str(&format!("{hash}\n")));
@@ -135,8 +134,8 @@ impl LogProof {
 }
 
 /// Data that is not empty and not too long.
-fn parse_extra(base64: &str) -> Option<Vec<u8>> {
-    let data = BASE64.decode(base64.as_bytes()).ok()?;
+fn parse_extra(text: &str) -> Option<Vec<u8>> {
+    let data = base64::decode(text)?;
     (1..=MAX_EXTRA_BYTES).contains(&data.len()).then_some(data)
 }
 

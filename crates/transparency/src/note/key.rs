@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::HEXLOWER;
 use ed25519_dalek::VerifyingKey;
 
+use crate::base64;
 use crate::hash::sha256;
 
 /// Longest key name in bytes.
@@ -129,7 +130,13 @@ impl VerifierKey {
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = [&[self.kind.type_byte()], self.public_key().as_slice()].concat();
-        write!(f, "{}+{}+{}", self.name, HEXLOWER.encode(&self.id), BASE64.encode(&key))
+        write!(
+            f,
+            "{}+{}+{}",
+            self.name,
+            HEXLOWER.encode(&self.id),
+            base64::encode(&key)
+        )
     }
 }
 
@@ -154,7 +161,7 @@ impl FromStr for VerifierKey {
         check_name(name)?;
         let id = HEXLOWER.decode(id.as_bytes()).map_err(|_| VerifierKeyInvalid::Format)?;
         let id: [u8; 4] = id.try_into().map_err(|_| VerifierKeyInvalid::Format)?;
-        let key = BASE64.decode(key.as_bytes()).map_err(|_| VerifierKeyInvalid::Format)?;
+        let key = base64::decode(key).ok_or(VerifierKeyInvalid::Format)?;
         let (kind, public_key) = key.split_first().ok_or(VerifierKeyInvalid::Format)?;
         let kind = match kind {
             0x01 => KeyKind::Log,

@@ -120,7 +120,7 @@ fn what_is_not_a_verifier_key_is_refused_with_the_reason() {
     assert_eq!(refused(&format!("{VKEY}=")), VerifierKeyInvalid::Format);
     assert_eq!(refused(&format!("{VKEY}\n")), VerifierKeyInvalid::Format);
     assert_eq!(refused(&"a".repeat(1 << 20)), VerifierKeyInvalid::Format);
-    let of = |key: &[u8]| format!("n+00000000+{}", BASE64.encode(key));
+    let of = |key: &[u8]| format!("n+00000000+{}", crate::base64::encode(key));
     assert_eq!(refused(&of(&[0x06; 33])), VerifierKeyInvalid::Kind(0x06));
     assert_eq!(refused(&of(&[0x01; 32])), VerifierKeyInvalid::PublicKey);
     assert_eq!(refused(&of(&[])), VerifierKeyInvalid::Format);
@@ -193,7 +193,7 @@ fn a_signer_does_not_show_its_private_key() {
     let signer = NoteSigner::from_seed("n", KeyKind::Log, &[0xab; 32]).unwrap();
     let shown = format!("{signer:?}");
     assert_eq!(shown, format!("NoteSigner({})", signer.verifier()));
-    assert!(!shown.contains(&BASE64.encode(&[0xab; 32])));
+    assert!(!shown.contains(&crate::base64::encode(&[0xab; 32])));
 }
 
 proptest! {
