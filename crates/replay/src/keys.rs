@@ -7,17 +7,35 @@ use citycode_token::{Keyring, KeyringError};
 /// The keyrings of a log, by the commits that changed them.
 #[derive(Clone, Default)]
 pub struct KeyHistory {
-    /// Sequence in the partition of the keys, time of the decision, and the keyring from then on; ascending.
-    rings: Vec<(u64, Timestamp, Keyring)>,
+    /// In the order of the log.
+    changes: Vec<KeyChange>,
+}
+
+/// A commit that changed the signing keys.
+#[derive(Clone, Debug)]
+pub struct KeyChange {
+    /// Its sequence in the partition of the keys.
+    pub sequence: u64,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+    /// The type of the event that changed them.
+    pub event: &'static str,
+    /// The keyring from then on.
+    pub keyring: Keyring,
 }
 
 impl KeyHistory {
     /// Folds an event; one that changes no key is ignored.
     pub(crate) fn fold(&mut self, event: &Event, sequence: u64, decided_at: Timestamp) -> Result<(), KeyringError> {
         let before = self.latest();
-        let next = before.apply(event)?;
-        if !next.is_same(&before) {
-            self.rings.push((sequence, decided_at, next));
+        let keyring = before.apply(event)?;
+        if !keyring.is_same(&before) {
+            self.changes.push(KeyChange {
+                sequence,
+                decided_at,
+                event: event.type_name(),
+                keyring,
+            });
         }
         Ok(())
     }
@@ -25,36 +43,23 @@ impl KeyHistory {
     /// The keyring after the last folded commit.
     #[must_use]
     pub fn latest(&self) -> Keyring {
-        self.rings.last().map(|(_, _, ring)| ring.clone()).unwrap_or_default()
+        self.changes
+            .last()
+            .map(|change| change.keyring.clone())
+            .unwrap_or_default()
     }
 
-    /// The keyring as of a sequence of the partition of the keys.
+    /// The last change up to a sequence of the partition of the keys.
     #[must_use]
-    pub fn at(&self, sequence: u64) -> Keyring {
-        let count = self.rings.partition_point(|(at, _, _)| *at <= sequence);
-        self.ring(count)
+    pub fn change_up_to(&self, sequence: u64) -> Option<&KeyChange> {
+        let count = self.changes.partition_point(|change| change.sequence <= sequence);
+        count.checked_sub(1).map(|last| &self.changes[last])
     }
 
-    /// When the commit at a sequence that changed the keys was decided; `None` if none is there.
+    /// The last change that was decided up to an instant.
     #[must_use]
-    pub fn decided_at(&self, sequence: u64) -> Option<Timestamp> {
-        let found = self.rings.iter().find(|(at, _, _)| *at == sequence);
-        found.map(|(_, decided_at, _)| *decided_at)
-    }
-
-    /// The keyring at an instant, by the times at which the changes were decided, and the sequence of its last change;
-    /// 0 if there was none.
-    #[must_use]
-    pub fn at_instant(&self, at: Timestamp) -> (u64, Keyring) {
+    pub fn change_at_instant(&self, at: Timestamp) -> Option<&KeyChange> {
         // Several writers with clocks of their own change keys, so the times need not ascend.
-        let count = self.rings.iter().rposition(|(_, decided_at, _)| *decided_at <= at);
-        let count = count.map_or(0, |last| last + 1);
-        let sequence = count.checked_sub(1).map_or(0, |last| self.rings[last].0);
-        (sequence, self.ring(count))
-    }
-
-    fn ring(&self, count: usize) -> Keyring {
-        let last = count.checked_sub(1).map(|last| self.rings[last].2.clone());
-        last.unwrap_or_default()
+        self.changes.iter().rev().find(|change| change.decided_at <= at)
     }
 }

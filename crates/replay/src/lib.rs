@@ -17,7 +17,7 @@ mod recompute;
 mod steps;
 mod timeline;
 
-pub use keys::KeyHistory;
+pub use keys::{KeyChange, KeyHistory};
 pub use life::{CodeLife, LifeChange};
 pub use recompute::{AsOf, NotRecomputable, Recomputed, ShownCode, judge_at, judge_code, recompute};
 pub use steps::{Outcome, Step, steps_of};

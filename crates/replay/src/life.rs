@@ -16,6 +16,8 @@ pub struct LifeChange {
     pub decided_at: Timestamp,
     /// The change.
     pub change: StatusChange,
+    /// The type of the event that made it.
+    pub event: &'static str,
 }
 
 /// One issued code.

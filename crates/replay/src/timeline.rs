@@ -158,6 +158,7 @@ impl Timeline {
                             sequence: position.sequence,
                             decided_at,
                             change,
+                            event: event.type_name(),
                         });
                         Ok(())
                     }

@@ -5,7 +5,6 @@ use citycode_domain::admission::{IdCheck, Reason, Verdict};
 use citycode_domain::ids::{CommitPosition, PolicyDigest};
 use citycode_domain::time::Timestamp;
 use citycode_log_folds::keys_stream;
-use citycode_projection::status::StatusChange;
 use citycode_replay::{
     AsOf, CodeLife, NotRecomputable, PolicyInLog, Recomputed, ShownCode, Timeline, judge_code, recompute, steps_of,
 };
@@ -63,7 +62,9 @@ impl Audit {
     /// What a verifier that knew everything of an instant would have answered.
     async fn explain_code(&self, text: &str, place: &str, at: Timestamp) -> Result<proto::ExplainResponse, Problem> {
         let mut timeline = self.timeline_of(None).await?;
-        let (keys_sequence, keyring) = timeline.keys().at_instant(at);
+        let keys = timeline.keys().change_at_instant(at);
+        let keys_sequence = keys.map_or(0, |change| change.sequence);
+        let keyring = keys.map(|change| change.keyring.clone()).unwrap_or_default();
         let found = policy_at(&timeline, at);
         let policy = found.map_or(&*self.policy, |(_, policy)| &*policy.policy).clone();
         let adopted = found.map(|(digest, policy)| (digest, policy.clone()));
@@ -173,19 +174,21 @@ impl Audit {
                 partition: life.issued.partition,
                 sequence: change.sequence,
             };
-            events.push(resting(name_of(change.change), position, change.decided_at));
+            events.push(resting(change.event, position, change.decided_at));
         }
         events
     }
 
-    /// The commit that last changed the signing keys.
+    /// The commit that last changed the signing keys, as of a sequence of their partition.
     fn add_keys(&self, answer: &mut proto::ExplainResponse, timeline: &Timeline, sequence: u64) {
-        let Some(decided_at) = timeline.keys().decided_at(sequence) else {
+        let Some(change) = timeline.keys().change_up_to(sequence) else {
             return;
         };
-        let partition = self.store.layout().bucket_of(&keys_stream()).partition.0;
-        let position = CommitPosition { partition, sequence };
-        answer.rests_on.push(resting("SigningKeys", position, decided_at));
+        let position = CommitPosition {
+            partition: self.store.layout().bucket_of(&keys_stream()).partition.0,
+            sequence: change.sequence,
+        };
+        answer.rests_on.push(resting(change.event, position, change.decided_at));
     }
 
     /// The record of a scan by the device's id; the newest if the id was used again after the engine forgot it.
@@ -275,18 +278,6 @@ fn resting(event: &str, position: CommitPosition, decided_at: Timestamp) -> prot
         }),
         event: event.to_owned(),
         decided_at: decided_at.0,
-    }
-}
-
-const fn name_of(change: StatusChange) -> &'static str {
-    use citycode_domain::status::Death;
-    match change {
-        StatusChange::End(Death::Superseded) => "Superseded",
-        StatusChange::End(Death::ReportedLost) => "CodeReportedLost",
-        StatusChange::End(Death::Revoked) => "CodeRevoked",
-        StatusChange::Suspend => "CodeSuspended",
-        StatusChange::Reinstate => "CodeReinstated",
-        StatusChange::SetStanding(_) => "StandingChanged",
     }
 }
 

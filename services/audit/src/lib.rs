@@ -24,3 +24,4 @@ mod what_if;
 
 pub use history::Audit;
 pub use index::{AuditIndex, IndexError, IndexReader};
+pub use run::Observer;

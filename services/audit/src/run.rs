@@ -20,7 +20,7 @@ const MAX_LISTED: usize = 100;
 const SEALED_WITHIN_SECONDS: i64 = 60;
 
 /// Receives the progress of an audit.
-pub(crate) trait Observer: Send {
+pub trait Observer: Send {
     /// Returns whether to continue.
     fn progress(&mut self, progress: proto::AuditProgress) -> bool;
 
@@ -72,11 +72,11 @@ impl Counts {
 }
 
 impl Audit {
-    /// Recomputes every recorded verdict of a period.
+    /// Recomputes every recorded verdict of a period. The caller checks who asks.
     ///
     /// # Errors
     /// `unavailable` if the log or the records cannot be read, or the observer ended the run.
-    pub(crate) async fn run(&self, period: Period, observer: &mut dyn Observer) -> Result<proto::RunResult, Problem> {
+    pub async fn run(&self, period: Period, observer: &mut dyn Observer) -> Result<proto::RunResult, Problem> {
         let timeline = self.whole_timeline(observer).await?;
         let mut run = Run {
             timeline: &timeline,

@@ -24,11 +24,11 @@ const ID_CARD: &str = "id_card";
 type Group = (String, String, i32, i32);
 
 impl Audit {
-    /// Judges the scans of a period under another policy.
+    /// Judges the scans of a period under another policy. The caller checks who asks.
     ///
     /// # Errors
     /// `invalid_request` if the policy is not valid; as [`Audit::run`].
-    pub(crate) async fn what_if(
+    pub async fn what_if(
         &self,
         policy: &str,
         period: Period,
