@@ -12,6 +12,8 @@
 const TITLE: u8 = b'S';
 const ISSUED: u8 = 1;
 const DIED: u8 = 2;
+/// The length of a birth, the longest statement.
+const MAX_BYTES: usize = 2 + 8 + 8 + 8 + 32;
 
 /// Why a code died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,7 +88,8 @@ impl CodeStatement {
             Act::Issued { .. } => ISSUED,
             Act::Died { .. } => DIED,
         };
-        let mut bytes = vec![TITLE, act];
+        let mut bytes = Vec::with_capacity(MAX_BYTES);
+        bytes.extend([TITLE, act]);
         bytes.extend(self.code_id);
         match self.act {
             Act::Issued {
