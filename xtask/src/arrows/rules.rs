@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 25] = [
+const CRATES: [(&str, &[&str]); 26] = [
     ("domain", &[]),
     ("qr", &[]),
     ("residents-file", &[]),
@@ -29,6 +29,10 @@ const CRATES: [(&str, &[&str]); 25] = [
     ("assertion-uses", &["jetstream"]),
     ("shared-snapshot", &["jetstream", "projection", "token"]),
     ("policy-file", &["domain"]),
+    (
+        "replay",
+        &["domain", "projection", "policy-file", "scan-records", "token"],
+    ),
     ("event-store-embedded", &["event-store"]),
     ("event-store-jetstream", &["event-store", "jetstream"]),
     (
@@ -127,7 +131,19 @@ const SERVICES: [(&str, &[&str]); 6] = [
         ],
     ),
     // Audit reads the log and never appends, so it does not depend on holder-log.
-    ("audit", &["event-store", "log-folds", "transparency"]),
+    (
+        "audit",
+        &[
+            "event-store",
+            "log-folds",
+            "policy-file",
+            "projection",
+            "replay",
+            "scan-records",
+            "token",
+            "transparency",
+        ],
+    ),
     // The exposed service: no log, no keys, no projections. It decodes pictures for clients without a reader.
     ("portal", &["qr"]),
     ("gate-agent", &["token", "projection", "policy-file", "qr"]),
