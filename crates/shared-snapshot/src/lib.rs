@@ -11,15 +11,21 @@
 //! object into a private file, and only if every byte is what was signed the file gets the name from which a projection
 //! is loaded. A refused snapshot is reported and the log is read instead, which always yields the correct state.
 //!
-//! The crate does not decide who publishes when, or whether loading a snapshot is faster than reading the log.
+//! [`Publisher`] replaces the shared snapshot periodically; [`Starting`] fetches it if loading it is faster than reading
+//! the log, and reports a start.
 
 mod fetch;
+pub mod key_files;
 mod publish;
+mod publisher;
 pub mod seal;
+mod start;
 mod statement;
 
 pub use fetch::{FetchError, Found, Published};
 pub use publish::{NewSnapshot, PublishError};
+pub use publisher::{Publisher, SnapshotFile};
+pub use start::Starting;
 pub use statement::{Refusal, Statement};
 
 use citycode_jetstream::object_store::{BucketError, ObjectStore};

@@ -1,5 +1,7 @@
 //! Sharing snapshots over real servers: a fetched snapshot is identical to the published one, and any other is refused.
 
+mod publishing;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

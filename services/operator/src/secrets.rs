@@ -29,9 +29,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use citycode_auth::{AUDIENCE, Grant, LocalAuthority, MAX_LIFETIME_SECONDS, Role};
+use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
+use citycode_shared_snapshot::key_files;
 use citycode_token::SigningKey;
 use citycode_vault::jetstream::{index_key, revocation_key};
 use clap::Args;
@@ -53,12 +55,10 @@ const CITY_KEYS: [&str; 10] = [
     "status-signing.key",
     "scan-records.key",
     "scan-archive.key",
-    SNAPSHOT_SIGNING,
-    "status-snapshot.key",
-    "register-snapshot.key",
+    key_files::SIGNING,
+    key_files::seal_file(ProjectionKind::Status),
+    key_files::seal_file(ProjectionKind::Register),
 ];
-const SNAPSHOT_SIGNING: &str = "snapshot-signing.key";
-const SNAPSHOT_SIGNERS: &str = "snapshot-signing.pub";
 
 /// Flags of `secrets`.
 #[derive(Args)]
@@ -232,7 +232,7 @@ impl Files {
     /// Puts the public half of the key that signs shared snapshots first in the readers' list. Older keys stay in it,
     /// so that their snapshots are accepted until an operator removes the line.
     fn snapshot_signers(&mut self, keys: &Path) -> Result<(), Failure> {
-        let (secret, list) = (keys.join(SNAPSHOT_SIGNING), keys.join(SNAPSHOT_SIGNERS));
+        let (secret, list) = (keys.join(key_files::SIGNING), keys.join(key_files::SIGNERS));
         let seed = files::read_secret(&secret).map_err(|error| Failure::file("read", &secret, error))?;
         let public = HEXLOWER.encode(&SigningKey::from_seed(*seed).public_key());
         let known = match list.exists() {

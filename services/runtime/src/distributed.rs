@@ -14,7 +14,6 @@ mod listeners;
 mod named_files;
 mod policy;
 mod portal;
-mod publishing;
 mod revocation;
 mod servers;
 mod settings;

@@ -92,8 +92,8 @@ pub enum StartError {
     File(#[from] citycode_service_kit::files::FileError),
     #[error("the master key file must contain exactly 32 bytes")]
     MasterKeyLength,
-    #[error("{} contains no list of public keys: replace it by the one that `citycode secrets` created", .0.display())]
-    SnapshotSigners(std::path::PathBuf),
+    #[error(transparent)]
+    SnapshotKeys(#[from] citycode_shared_snapshot::key_files::KeyFileError),
     #[error(transparent)]
     Authority(#[from] citycode_auth::LocalAuthorityError),
     #[error("the issued access tokens cannot be used: {0}")]

@@ -27,7 +27,10 @@ const CRATES: [(&str, &[&str]); 26] = [
     ("vault", &["domain", "jetstream"]),
     ("scan-records", &["domain", "wire", "vault", "jetstream", "service-kit"]),
     ("assertion-uses", &["jetstream"]),
-    ("shared-snapshot", &["jetstream", "projection", "token"]),
+    (
+        "shared-snapshot",
+        &["jetstream", "projection", "token", "event-store", "service-kit"],
+    ),
     ("policy-file", &["domain"]),
     (
         "replay",

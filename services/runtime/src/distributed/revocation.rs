@@ -8,17 +8,17 @@ use citycode_projection::status::FingerprintKey;
 use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::health::HealthRegistry;
+use citycode_shared_snapshot::SnapshotFile;
 use citycode_token::SigningKey;
 use citycode_vault::Vault;
 use tonic::service::Routes;
 
 use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
-use super::{Role, Service, grpc_router, publishing, shared_snapshot, writer};
+use super::{Role, Service, grpc_router, shared_snapshot, writer};
 use crate::wiring::following::spawn_follower;
 use crate::wiring::lag::Lag;
 use crate::wiring::policy::keep_adopted;
-use crate::wiring::snapshots::{Snapshot, SnapshotFile};
 use crate::wiring::status_fold::StatusSnapshot;
 use crate::wiring::writing::publish_lists;
 use crate::wiring::{StartError, Surroundings, endpoints};
@@ -60,10 +60,17 @@ pub(super) async fn open(
     }
     writer.starting.caught_up(&writer.progress.position());
     starting.caught_up(&progress.position());
-    let snapshots: [Arc<dyn SnapshotFile>; 2] = [Arc::new(status.clone()), Arc::new(writer.snapshot)];
-    let kinds = [ProjectionKind::Status, ProjectionKind::Register];
-    let published = [0, 1].map(|at| (kinds[at], Arc::clone(&snapshots[at])));
-    tasks.extend(publishing::spawn(&dependencies, settings, surroundings, published)?);
+    let (status_file, register_file) = (Arc::new(status.clone()), Arc::new(writer.snapshot));
+    let published: [(_, Arc<dyn SnapshotFile>); 2] = [
+        (ProjectionKind::Status, status_file.clone()),
+        (ProjectionKind::Register, register_file.clone()),
+    ];
+    tasks.extend(shared_snapshot::spawn_publishers(
+        &dependencies,
+        settings,
+        surroundings,
+        published,
+    )?);
     let followed = Followed {
         status: status.reader().clone(),
         progress,
@@ -80,7 +87,7 @@ pub(super) async fn open(
     let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::revocation(&revocation, &authenticate)))?,
-        snapshots: snapshots.map(|snapshot| snapshot as Arc<dyn Snapshot>).to_vec(),
+        snapshots: vec![status_file, register_file],
         tasks,
         state_lock: Some(Box::new(dependencies.state)),
         ended: None,

@@ -8,13 +8,14 @@ use citycode_holder_log::HolderLog;
 use citycode_log_folds::SystemFold;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::health::HealthRegistry;
+use citycode_shared_snapshot::Starting;
 use citycode_vault::Vault;
 use tokio::task::JoinHandle;
 
 use super::assertions;
 use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
-use super::shared_snapshot::{self, Starting};
+use super::shared_snapshot;
 use crate::wiring::following::{FollowedRegister, follow_register};
 use crate::wiring::snapshots::RegisterSnapshot;
 use crate::wiring::writing::open_authorizer;

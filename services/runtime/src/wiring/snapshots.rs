@@ -13,6 +13,7 @@ use citycode_projection::LogIdentity;
 use citycode_projection::register::HolderRegister;
 use citycode_service_kit::files;
 use citycode_service_kit::shutdown::Signal;
+use citycode_shared_snapshot::SnapshotFile;
 use tokio::sync::Mutex;
 
 /// State that is written to disk for the next start.
@@ -21,12 +22,6 @@ pub trait Snapshot: Send + Sync {
     /// Writes it beside the previous one and then replaces that atomically. A crash leaves the previous one; so does a
     /// failure, which is logged.
     async fn save(&self);
-}
-
-/// A snapshot in a file, which may be published to other instances.
-pub trait SnapshotFile: Snapshot {
-    /// The path of the file.
-    fn file(&self) -> &Path;
 }
 
 /// Saves all snapshots at this interval until the signal. The caller saves them once more at the end.
@@ -112,8 +107,13 @@ impl Snapshot for RegisterSnapshot {
     }
 }
 
+#[async_trait]
 impl SnapshotFile for RegisterSnapshot {
-    fn file(&self) -> &Path {
+    async fn write(&self) {
+        self.save().await;
+    }
+
+    fn path(&self) -> &Path {
         &self.file
     }
 }

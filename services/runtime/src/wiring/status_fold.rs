@@ -11,8 +11,9 @@ use citycode_log_folds::{FoldedStatus, folded_events, projected};
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusReader};
 use citycode_service_kit::clock::Clock;
+use citycode_shared_snapshot::SnapshotFile;
 
-use super::snapshots::{Snapshot, SnapshotFile, save_blocking};
+use super::snapshots::{Snapshot, save_blocking};
 
 /// The status of every code and its file.
 #[derive(Clone)]
@@ -66,8 +67,13 @@ impl Snapshot for StatusSnapshot {
     }
 }
 
+#[async_trait]
 impl SnapshotFile for StatusSnapshot {
-    fn file(&self) -> &Path {
+    async fn write(&self) {
+        self.save().await;
+    }
+
+    fn path(&self) -> &Path {
         &self.file
     }
 }

@@ -1,4 +1,4 @@
-//! Revocation services publish shared snapshots for instances that start later.
+//! The task that publishes shared snapshots for instances that start later; revocation services run it.
 //!
 //! There is no leader. Each instance checks the published snapshot at random intervals, and publishes a new one if the
 //! same snapshot has been there for too long since this instance first saw it (clocks of other machines are not
@@ -6,27 +6,24 @@
 //! instance removes the remains of a crash.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use citycode_event_store::{EventStore, ReadError};
-use citycode_jetstream::ConnectError;
-use citycode_jetstream::Connection;
 use citycode_jetstream::api::ApiError;
 use citycode_jetstream::object_store::Committed;
+use citycode_jetstream::{ConnectError, Connection};
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::ProjectionKind;
-use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::repeated::Repeated;
-use citycode_shared_snapshot::{NewSnapshot, PublishError, Published, SharedSnapshots, SnapshotKeys};
 use citycode_token::SigningKey;
-use tokio::task::JoinHandle;
 
-use super::dependencies::Dependencies;
-use super::settings::ServiceSettings;
-use super::shared_snapshot::{self, name_of, sequences};
-use crate::wiring::snapshots::SnapshotFile;
-use crate::wiring::{StartError, Surroundings};
+use crate::start::sequences;
+use crate::{NewSnapshot, PublishError, Published, SharedSnapshots, SnapshotKeys, object};
 
 /// The first check happens within so many milliseconds after the start; each instance draws its own delay.
 const FIRST_CHECK_MS: u32 = 3_000;
@@ -35,17 +32,44 @@ const CHECKS_PER_PERIOD: u32 = 4;
 /// Chunks of a replaced snapshot remain for so long for instances that are fetching it; a slow network takes minutes.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
 
+/// The file of a projection's snapshot.
+#[async_trait]
+pub trait SnapshotFile: Send + Sync {
+    /// Writes the current state beside the file and then replaces it atomically. A failure is logged, and leaves the
+    /// previous file.
+    async fn write(&self);
+
+    /// The path of the file.
+    fn path(&self) -> &Path;
+}
+
 /// Publishes one kind of snapshots.
-struct Publisher {
-    kind: ProjectionKind,
-    connection: Connection,
-    keys: SnapshotKeys,
-    signing: SigningKey,
-    snapshot: Arc<dyn SnapshotFile>,
-    identity: LogIdentity,
-    log: Arc<dyn EventStore>,
-    surroundings: Surroundings,
-    every: Duration,
+pub struct Publisher {
+    /// The kind.
+    pub kind: ProjectionKind,
+    /// The servers, and the credentials of this client.
+    pub connection: Connection,
+    /// The keys of the kind; the public key of `signing` is one of the signers.
+    pub keys: SnapshotKeys,
+    /// The key that signs statements.
+    pub signing: SigningKey,
+    /// The snapshot to publish.
+    pub snapshot: Arc<dyn SnapshotFile>,
+    /// The log of the snapshot.
+    pub identity: LogIdentity,
+    /// The same log; a published snapshot that is ahead of it is replaced.
+    pub log: Arc<dyn EventStore>,
+    /// Measures how long a snapshot has been published, and is recorded in new ones.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for salts and pauses.
+    pub entropy: Arc<dyn Entropy>,
+    /// A snapshot is replaced after this time.
+    pub every: Duration,
+}
+
+/// A running publisher.
+struct Publishing {
+    publisher: Publisher,
     shared: Option<SharedSnapshots>,
     /// Sequence of the published snapshot, and when this instance first saw it.
     seen: Option<(u64, Duration)>,
@@ -66,60 +90,23 @@ enum CheckError {
     Publish(#[from] PublishError),
 }
 
-/// Spawns a publisher for each snapshot for which this service has the keys.
-///
-/// # Errors
-/// An existing key cannot be read, or is invalid.
-pub(super) fn spawn(
-    dependencies: &Dependencies,
-    settings: &ServiceSettings,
-    surroundings: &Surroundings,
-    snapshots: [(ProjectionKind, Arc<dyn SnapshotFile>); 2],
-) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let mut tasks = Vec::new();
-    if !dependencies.keys_folder().join(shared_snapshot::SIGNING).exists() {
-        tracing::warn!(
-            missing = shared_snapshot::SIGNING,
-            "no snapshots are published: this service does not have the key"
-        );
-        return Ok(tasks);
-    }
-    let signing = SigningKey::from_seed(*dependencies.secret(shared_snapshot::SIGNING)?);
-    for (kind, snapshot) in snapshots {
-        let Some(keys) = shared_snapshot::keys(dependencies, kind)? else {
-            continue;
-        };
-        if !keys.signers.contains(&signing.public_key()) {
-            tracing::error!(
-                "{} IS NOT IN {}: readers would refuse its snapshots",
-                shared_snapshot::SIGNING,
-                shared_snapshot::SIGNERS
-            );
-            continue;
-        }
-        let publisher = Publisher {
-            kind,
-            connection: settings.log.connection(dependencies.role().program())?,
-            keys,
-            signing: signing.clone(),
-            snapshot,
-            identity: dependencies.identity,
-            log: Arc::clone(&dependencies.log),
-            surroundings: surroundings.clone(),
-            every: settings.publish_every(),
+impl Publisher {
+    /// Runs forever. A failed check is repeated.
+    pub async fn run(self) {
+        let publishing = Publishing {
+            publisher: self,
             shared: None,
             seen: None,
         };
-        tasks.push(tokio::spawn(publisher.run()));
+        publishing.run().await;
     }
-    Ok(tasks)
 }
 
-impl Publisher {
+impl Publishing {
     async fn run(mut self) {
-        let projection = name_of(self.kind);
-        let between = self.every / CHECKS_PER_PERIOD;
-        let mut pause = Duration::from_millis(u64::from(self.surroundings.entropy.below(FIRST_CHECK_MS)));
+        let projection = object(self.publisher.kind);
+        let between = self.publisher.every / CHECKS_PER_PERIOD;
+        let mut pause = Duration::from_millis(u64::from(self.publisher.entropy.below(FIRST_CHECK_MS)));
         pause = pause.min(between);
         let repeated = Repeated::default();
         loop {
@@ -129,14 +116,14 @@ impl Publisher {
                 Err(error) => {
                     metrics::counter!("citycode_shared_snapshot_failures_total", "projection" => projection)
                         .increment(1);
-                    let now = self.surroundings.clock.monotonic();
+                    let now = self.publisher.clock.monotonic();
                     if let Some(unreported) = repeated.trouble(&error.to_string(), now) {
                         tracing::warn!(%error, projection, unreported, "no snapshot was published; the earlier one remains");
                     }
                 }
             }
             // The pause varies by a quarter in both directions, so that instances do not stay synchronised.
-            pause = between * (750 + self.surroundings.entropy.below(500)) / 1_000;
+            pause = between * (750 + self.publisher.entropy.below(500)) / 1_000;
         }
     }
 
@@ -144,7 +131,12 @@ impl Publisher {
         let shared = match &self.shared {
             Some(shared) => shared.clone(),
             None => {
-                let connected = SharedSnapshots::connect(&self.connection, self.kind, self.keys.clone()).await?;
+                let connected = SharedSnapshots::connect(
+                    &self.publisher.connection,
+                    self.publisher.kind,
+                    self.publisher.keys.clone(),
+                )
+                .await?;
                 self.shared.insert(connected).clone()
             }
         };
@@ -152,15 +144,19 @@ impl Publisher {
         if self.is_due(&shared, &published).await? {
             self.publish(&shared, published.sequence()).await?;
         }
-        let removed = shared.sweep(LONGEST_GRACE.min(self.every)).await?;
+        let removed = shared.sweep(LONGEST_GRACE.min(self.publisher.every)).await?;
         if removed > 0 {
-            tracing::debug!(removed, projection = name_of(self.kind), "unused objects were removed");
+            tracing::debug!(
+                removed,
+                projection = object(self.publisher.kind),
+                "unused objects were removed"
+            );
         }
         Ok(())
     }
 
     async fn is_due(&mut self, shared: &SharedSnapshots, published: &Published) -> Result<bool, CheckError> {
-        let projection = name_of(self.kind);
+        let projection = object(self.publisher.kind);
         let (found, sequence) = match published {
             Published::Nothing => return Ok(true),
             Published::Refused { why, .. } => {
@@ -169,8 +165,11 @@ impl Publisher {
             }
             Published::Signed { found, sequence } => (found, *sequence),
         };
-        let heads = self.log.heads().await?;
-        if let Err(why) = found.statement.check(self.kind, &self.identity, &sequences(&heads)) {
+        let heads = self.publisher.log.heads().await?;
+        if let Err(why) = found
+            .statement
+            .check(self.publisher.kind, &self.publisher.identity, &sequences(&heads))
+        {
             tracing::warn!(%why, projection, "the shared snapshot is unusable: it is replaced");
             return Ok(true);
         }
@@ -178,9 +177,9 @@ impl Publisher {
             tracing::warn!(projection, "the shared snapshot is incomplete: it is replaced");
             return Ok(true);
         }
-        let now = self.surroundings.clock.monotonic();
+        let now = self.publisher.clock.monotonic();
         match self.seen {
-            Some((seen, since)) if seen == sequence => Ok(now.saturating_sub(since) >= self.every),
+            Some((seen, since)) if seen == sequence => Ok(now.saturating_sub(since) >= self.publisher.every),
             _ => {
                 tracing::info!(
                     projection,
@@ -194,15 +193,15 @@ impl Publisher {
     }
 
     async fn publish(&self, shared: &SharedSnapshots, replaces: u64) -> Result<(), CheckError> {
-        let (projection, clock) = (name_of(self.kind), &self.surroundings.clock);
+        let (projection, clock) = (object(self.publisher.kind), &self.publisher.clock);
         let start = clock.monotonic();
-        self.snapshot.save().await;
+        self.publisher.snapshot.write().await;
         let new = NewSnapshot {
             // The next save replaces the file by a rename, so the open file does not change.
-            file: File::open(self.snapshot.file())?,
-            identity: self.identity,
-            signing: &self.signing,
-            salt: self.surroundings.entropy.array(),
+            file: File::open(self.publisher.snapshot.path())?,
+            identity: self.publisher.identity,
+            signing: &self.publisher.signing,
+            salt: self.publisher.entropy.array(),
             made_at: clock.now().0,
             replaces,
         };
