@@ -14,10 +14,14 @@ use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::{HolderState, erase_holder};
 use citycode_event_store::Position;
 use citycode_log_folds::SystemFold;
+use citycode_projection::register::HolderRegister;
+use citycode_service_kit::health::Component;
 use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_vault::{NameApplied, Vault, VaultError};
 use citycode_wire::proto::issuer::v1::{EraseRequest, EraseResponse};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::Issuer;
 
@@ -110,7 +114,7 @@ impl PendingErasure {
 ///
 /// # Errors
 /// [`VaultError`].
-pub async fn apply_name(
+pub(crate) async fn apply_name(
     vault: &dyn Vault,
     holder: HolderId,
     change: NameChangeId,
@@ -151,6 +155,19 @@ impl ErasureQueue {
             remaining: remaining.clone(),
         };
         (Arc::new(queue), ErasureReceiver { receiver, remaining })
+    }
+
+    /// A queue that starts with every holder whom the register has as erased, for a vault that has no mark of the
+    /// erasures that were applied to it. A snapshot of the register is saved even if the vault did not carry out all
+    /// erasures by then, and the log after it does not repeat them; nor does it if an older vault was put in place.
+    /// Erasing a holder whom the vault does not have costs one lookup.
+    #[must_use]
+    pub fn of_erased(register: &HolderRegister) -> (Arc<Self>, ErasureReceiver) {
+        let (queue, other_end) = Self::new();
+        for holder in register.erased() {
+            queue.enqueue_person(holder);
+        }
+        (queue, other_end)
     }
 
     /// Adds a holder who is erased in the log.
@@ -202,6 +219,29 @@ impl ErasureQueue {
             receiver.remaining.send_modify(|left| *left = left.saturating_sub(1));
         }
         Ok(())
+    }
+
+    /// As [`ErasureQueue::finish`], in a task that reports trouble in log lines and health.
+    pub fn spawn_finishing(vault: Arc<dyn Vault>, receiver: ErasureReceiver, health: Component) -> JoinHandle<()> {
+        health.ready();
+        tokio::spawn(async move {
+            let repeated = RepeatedInCalls::new();
+            let report = |trouble: Option<&VaultError>| match trouble {
+                Some(error) => {
+                    if let Some(unreported) = repeated.trouble(&error.to_string()) {
+                        tracing::error!(%error, unreported, "the data of an erased person or an old name could not be deleted yet; it is tried again");
+                    }
+                    health.not_ready(format!(
+                        "the data of an erased person or an old name could not be deleted yet: {error}"
+                    ));
+                }
+                None => health.ready(),
+            };
+            if let Err(error) = Self::finish(vault, receiver, report).await {
+                tracing::error!(%error, "the data of erased persons could not be deleted; the next start continues");
+                health.failed(error.to_string());
+            }
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 //! and manages signing keys.
 //!
 //! It holds the code-signing key, reads and writes the vault, and appends code events. It has no part in verification
-//! and publishes no status. There is one file per command; [`grpc`] is its API, and every command is also a method of
+//! and publishes no status. After a restore it brings the vault to the state of the log ([`vault_age`],
+//! [`unknown_holders`]). There is one file per command; [`grpc`] is its API, and every command is also a method of
 //! [`Issuer`], so that both APIs of the system call the same function.
 
 mod answer;
@@ -20,6 +21,8 @@ mod register;
 mod relate;
 mod rename;
 mod reprint;
+pub mod unknown_holders;
+pub mod vault_age;
 
 use std::sync::Arc;
 
@@ -30,7 +33,7 @@ use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
 use citycode_wire::proto::issuer::v1::Attestation;
 
-pub use erase::{ErasureQueue, ErasureReceiver, apply_name};
+pub use erase::{ErasureQueue, ErasureReceiver};
 pub use keys::{KeyFolder, KeyFolderError, SigningKeys};
 pub use leases::IndexLeases;
 pub use list_names::ListNames;

@@ -10,6 +10,7 @@ mod overload;
 mod rename;
 mod reservations;
 mod unrelated_guardian;
+mod vault_age;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,6 @@
 mod assertions;
 mod audit;
 mod dependencies;
-mod erasures;
 mod issuer;
 mod listeners;
 mod named_files;
@@ -33,6 +32,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use citycode_issuer::vault_age::VaultAgeError;
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::config::{self, Sources};
 use citycode_service_kit::entropy::OsEntropy;
@@ -125,7 +125,7 @@ pub(crate) struct Service {
     /// The lock on the state folder, which must outlive the tasks.
     pub(crate) state_lock: Option<Box<dyn std::any::Any + Send>>,
     /// Receives the reason if the service must not serve any longer.
-    pub(crate) ended: Option<oneshot::Receiver<StartError>>,
+    pub(crate) ended: Option<oneshot::Receiver<VaultAgeError>>,
 }
 
 /// Runs the program of a service and returns its exit code. Reads the environment.
@@ -240,11 +240,11 @@ async fn serve(
 }
 
 /// Waits until the service reports a reason to end; pending forever if it never does.
-async fn reason_to_end(ended: Option<oneshot::Receiver<StartError>>) -> StartError {
+async fn reason_to_end(ended: Option<oneshot::Receiver<VaultAgeError>>) -> StartError {
     if let Some(ended) = ended
         && let Ok(error) = ended.await
     {
-        return error;
+        return error.into();
     }
     std::future::pending().await
 }

@@ -10,8 +10,6 @@ pub(crate) mod scan_batches;
 pub mod snapshots;
 pub(crate) mod state_metrics;
 pub(crate) mod status_fold;
-pub mod unknown_holders;
-pub mod vault_age;
 pub(crate) mod verifying;
 pub(crate) mod writing;
 
@@ -104,11 +102,8 @@ pub enum StartError {
     Vault(#[from] citycode_vault::VaultError),
     #[error("the vault cannot be used: {0}")]
     OpenVault(citycode_vault::jetstream::OpenError),
-    #[error(
-        "the part `vault` is older than the event log: {0}. Restore the newest backup of the vault; if this is the newest, \
-         stop every issuer and run `citycode vault suspend-unknown` (docs/operations/city.md, \"Restoring from the archive\")"
-    )]
-    VaultOlder(String),
+    #[error(transparent)]
+    VaultAge(#[from] citycode_issuer::vault_age::VaultAgeError),
     #[error("the scan records cannot be used: {0}")]
     OpenScans(citycode_scan_records::jetstream::OpenError),
     #[error("the register of used assertions cannot be used: {0}")]

@@ -10,6 +10,10 @@ use std::sync::Arc;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{LogPosition, Position, Sequence};
 use citycode_holder_log::HolderLog;
+use citycode_issuer::unknown_holders::{
+    End, HoldersCodes, Whose, codes_to_end, end_codes, living_codes, unknown_people,
+};
+use citycode_issuer::vault_age;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 use citycode_service_kit::health::HealthRegistry;
@@ -18,10 +22,7 @@ use clap::Args;
 use serde_json::json;
 
 use citycode_runtime::wiring::following::{FollowedRegister, follow_register};
-use citycode_runtime::wiring::unknown_holders::{
-    End, HoldersCodes, Whose, codes_to_end, end_codes, living_codes, unknown_people,
-};
-use citycode_runtime::wiring::{StartError, Surroundings, vault_age};
+use citycode_runtime::wiring::{StartError, Surroundings};
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 use place::Place;
@@ -85,8 +86,9 @@ pub(super) async fn run(
     let mark = before.clone().unwrap_or_else(|| vec![0; folded.partitions()]);
     let mark = LogPosition::from_sequences(mark.into_iter().map(Sequence).collect());
     let compared = vault_age::compare(&*place.store, vault, mark, &folded).await;
-    let old_names = compared.map_err(StartError::into_failure)?.old_names;
-    let ended = end_codes(&log, found, end, &surroundings).await;
+    let compared = compared.map_err(|error| StartError::from(error).into_failure())?;
+    let old_names = compared.old_names;
+    let ended = end_codes(&log, found, end, &**clock, &**entropy).await;
     let ended = ended.map_err(|error| interrupted(error, end, &old_names))?;
     let reached: Vec<u64> = folded.iter().map(|(_, sequence)| sequence.0).collect();
     let noted = vault.note_erased_up_to(before.as_deref(), &reached).await;

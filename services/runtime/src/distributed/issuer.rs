@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use citycode_event_store::follow::Progress;
+use citycode_issuer::vault_age::{ErasureMark, VaultAge, VaultAgeError};
 use citycode_issuer::{ErasureQueue, IndexLeases, Issuer, KeyFolder, ListNames, SigningKeys};
 use citycode_log_folds::SystemFold;
 use citycode_service_kit::health::{Component, HealthRegistry};
@@ -14,10 +15,8 @@ use tokio::sync::oneshot;
 use tonic::service::Routes;
 
 use super::dependencies::{self, Dependencies};
-use super::erasures::{ErasureMark, VaultAge};
 use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router, writer};
-use crate::wiring::following::spawn_erasures;
 use crate::wiring::policy::keep_adopted;
 use crate::wiring::{StartError, Surroundings, endpoints};
 
@@ -49,12 +48,13 @@ pub(super) async fn open(
     let writer = writer::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
     let mut tasks = vec![
         writer.follower,
-        spawn_erasures(Arc::clone(&vault), erased, component.clone()),
+        ErasureQueue::spawn_finishing(Arc::clone(&vault), erased, component.clone()),
         dependencies.answer_probes(surroundings),
     ];
     wait_until_caught_up(&writer.progress, &erasures, stopped).await?;
     let folded = writer.progress.position();
-    let settle = || age.settle(&*vault, &writer.authorizer.log, &folded, surroundings);
+    let (clock, entropy) = (&*surroundings.clock, &*surroundings.entropy);
+    let settle = || age.settle(&*vault, &writer.authorizer.log, &folded, clock, entropy);
     let settled = retried(&component, settle).await?;
     let (end, ended) = oneshot::channel();
     let mark = ErasureMark {
@@ -110,14 +110,14 @@ async fn wait_until_caught_up(
 /// Retries while the vault does not answer.
 async fn retried<T>(
     component: &Component,
-    mut attempt: impl AsyncFnMut() -> Result<T, StartError>,
+    mut attempt: impl AsyncFnMut() -> Result<T, VaultAgeError>,
 ) -> Result<T, StartError> {
     loop {
         match attempt().await {
-            Err(StartError::Vault(error @ VaultError::Unavailable(_))) => {
+            Err(VaultAgeError::Vault(error @ VaultError::Unavailable(_))) => {
                 dependencies::wait_for(component, &error).await
             }
-            ended => return ended,
+            ended => return Ok(ended?),
         }
     }
 }

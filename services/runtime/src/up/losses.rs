@@ -16,6 +16,7 @@ use citycode_domain::lifecycle::{HolderState, erase_holder};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{EventStore, LogId, Partition, Position, ReadError, StreamName};
 use citycode_holder_log::{Begun, CommandContext, HolderLog};
+use citycode_issuer::vault_age::instant;
 use citycode_log_folds::{keys_stream, lease_stream};
 use citycode_projection::LogIdentity;
 use citycode_projection::snapshot::{self, ProjectionKind};
@@ -30,7 +31,6 @@ use super::data_folder::DataFolder;
 use super::folder_manifest::Part;
 use super::loss_journal::Entry;
 use super::marks::Mark;
-use crate::wiring::vault_age::instant;
 use crate::wiring::{StartError, Surroundings};
 
 /// Changes that another part contains and the log lacks.

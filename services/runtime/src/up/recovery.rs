@@ -7,6 +7,8 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{LogId, LogPosition, Sequence};
 use citycode_holder_log::HolderLog;
+use citycode_issuer::unknown_holders::{End, Whose, codes_to_end, end_codes};
+use citycode_issuer::vault_age;
 
 use super::PartError;
 use super::dependencies::Dependencies;
@@ -16,8 +18,7 @@ use super::losses::{self, Closing, Loss};
 use super::mark_keeper::{MarkFiles, MarkKeeper};
 use super::marks::{self, Mark};
 use super::settings::Settings;
-use crate::wiring::unknown_holders::{End, Whose, codes_to_end, end_codes};
-use crate::wiring::{StartError, Surroundings, vault_age};
+use crate::wiring::{StartError, Surroundings};
 
 /// The findings before the log is folded.
 pub(super) struct Findings {
@@ -127,7 +128,8 @@ fn check_journal(files: &MarkFiles, mark: &Mark) -> Result<(), StartError> {
 /// Suspends live codes, and returns their number.
 async fn suspend(log: &HolderLog, whose: Whose<'_>, surroundings: &Surroundings) -> Result<u64, StartError> {
     let codes = codes_to_end(log, whose, End::Suspended, Timestamp(surroundings.clock.now().0));
-    end_codes(log, codes, End::Suspended, surroundings).await
+    let (clock, entropy) = (&*surroundings.clock, &*surroundings.entropy);
+    Ok(end_codes(log, codes, End::Suspended, clock, entropy).await?)
 }
 
 /// The files of the mark. A configured folder must be usable; without the default folder the system runs without a

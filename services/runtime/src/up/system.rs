@@ -13,6 +13,7 @@ use citycode_auth::{AccessTokens, IssuedTokens};
 use citycode_command_auth::Authorizer;
 use citycode_domain::policy::Policy;
 use citycode_holder_log::HolderLog;
+use citycode_issuer::vault_age::VaultMark;
 use citycode_issuer::{ErasureQueue, ErasureReceiver, Issuer};
 use citycode_log_folds::SystemFold;
 use citycode_revocation::{Followed, Revocation};
@@ -30,11 +31,10 @@ use super::local_admin::LocalAdmin;
 use super::loss_journal::Recorder;
 use super::recovery::{self, Live};
 use super::settings::Settings;
-use crate::wiring::following::{FollowedRegister, erasures_again, follow_index, follow_register, spawn_erasures};
+use crate::wiring::following::{FollowedRegister, follow_index, follow_register};
 use crate::wiring::policy::keep_adopted;
 use crate::wiring::scan_batches::BatchRecorder;
 use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
-use crate::wiring::vault_age::VaultMark;
 use crate::wiring::verifying::Verifying;
 use crate::wiring::writing::{open_authorizer, publish_lists};
 use crate::wiring::{StartError, Surroundings, metric_list, state_metrics};
@@ -258,7 +258,7 @@ impl Recovered {
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
         let assertions = assertions::open(&dependencies, settings, &**clock)?;
         let authorizer = open_authorizer(&policy.policy, vault, log, assertions, surroundings);
-        followers.push(spawn_erasures(
+        followers.push(ErasureQueue::spawn_finishing(
             Arc::clone(vault),
             holders.erased,
             health.component("vault"),
@@ -319,7 +319,7 @@ impl Holders {
         health: &HealthRegistry,
     ) -> Result<Self, StartError> {
         let snapshot = RegisterSnapshot::open(dependencies.folder.join("projections/register"), dependencies.identity);
-        let (erasures, erased) = erasures_again(snapshot.register());
+        let (erasures, erased) = ErasureQueue::of_erased(snapshot.register());
         let recorder = Arc::new(Recorder::default());
         let refolded: Vec<Arc<dyn SystemFold>> = vec![
             dependencies.signing.clone(),

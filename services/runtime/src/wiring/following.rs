@@ -7,14 +7,11 @@ use citycode_audit::{Audit, AuditIndex};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Continuity, Fold, Progress, follow};
 use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCommit, Revision, foreign};
-use citycode_issuer::{ErasureQueue, ErasureReceiver};
 use citycode_log_folds::{RegisterFold, SystemFold, events_of, holder_of, keys_stream};
 use citycode_projection::register::HolderRegister;
 use citycode_scan_records::RecordArchive;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;
-use citycode_service_kit::repeated::RepeatedInCalls;
-use citycode_vault::{Vault, VaultError};
 use tokio::task::JoinHandle;
 
 use super::StartError;
@@ -193,41 +190,6 @@ pub async fn follow_index(
     };
     let lag = Lag::of("audit", clock);
     Ok((audit, spawn_follower(store, index, &progress, health, lag)))
-}
-
-/// A queue that starts with every holder whom the register has as erased, for a vault that has no mark of the erasures
-/// that were applied to it. A snapshot of the register is saved even if the vault did not carry out all erasures by then,
-/// and the log after it does not repeat them; nor does it if an older vault was put in place. Erasing a holder whom the
-/// vault does not have costs one lookup.
-pub fn erasures_again(register: &HolderRegister) -> (Arc<ErasureQueue>, ErasureReceiver) {
-    let (queue, other_end) = ErasureQueue::new();
-    for holder in register.erased() {
-        queue.enqueue_person(holder);
-    }
-    (queue, other_end)
-}
-
-/// Erases in the vault every holder whom the log has as erased.
-pub fn spawn_erasures(vault: Arc<dyn Vault>, erased: ErasureReceiver, health: Component) -> JoinHandle<()> {
-    health.ready();
-    tokio::spawn(async move {
-        let repeated = RepeatedInCalls::new();
-        let report = |trouble: Option<&VaultError>| match trouble {
-            Some(error) => {
-                if let Some(unreported) = repeated.trouble(&error.to_string()) {
-                    tracing::error!(%error, unreported, "the data of an erased person or an old name could not be deleted yet; it is tried again");
-                }
-                health.not_ready(format!(
-                    "the data of an erased person or an old name could not be deleted yet: {error}"
-                ));
-            }
-            None => health.ready(),
-        };
-        if let Err(error) = ErasureQueue::finish(vault, erased, report).await {
-            tracing::error!(%error, "the data of erased persons could not be deleted; the next start continues");
-            health.failed(error.to_string());
-        }
-    })
 }
 
 /// Folds the state that a snapshot of the register does not contain, up to the snapshot's position: keys and leases. Those

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use citycode_event_store::{LogPosition, Sequence};
+use citycode_issuer::vault_age::{ErasureMark, VaultMark};
 use citycode_log_folds::load_register;
 use citycode_projection::LogIdentity;
 use citycode_projection::register::HolderRegister;
@@ -115,5 +116,21 @@ impl SnapshotFile for RegisterSnapshot {
 
     fn path(&self) -> &Path {
         &self.file
+    }
+}
+
+// The marks are saved like snapshots, before the register's, so that its snapshot is never ahead of the vault's mark.
+
+#[async_trait]
+impl Snapshot for VaultMark {
+    async fn save(&self) {
+        self.advance().await;
+    }
+}
+
+#[async_trait]
+impl Snapshot for ErasureMark {
+    async fn save(&self) {
+        self.advance().await;
     }
 }

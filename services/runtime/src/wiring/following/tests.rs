@@ -9,11 +9,12 @@ use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::name::PersonName;
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{Layout, LogId, StreamState};
+use citycode_issuer::ErasureQueue;
 use citycode_log_folds::holder_stream;
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_testkit::commit_of;
-use citycode_vault::{Found, NameApplied, Person, PersonFile};
+use citycode_vault::{Found, NameApplied, Person, PersonFile, Vault, VaultError};
 use parking_lot::Mutex;
 
 use super::*;
@@ -96,13 +97,13 @@ async fn r28_an_erasure_that_waits_while_the_register_is_saved_is_applied_at_the
         let health = HealthRegistry::new();
         let snapshot = RegisterSnapshot::open(file.clone(), identity_of(&*store));
         assert_eq!(snapshot.register().holder_count(), if disk_full { 0 } else { 2 });
-        let (queue, other_end) = erasures_again(snapshot.register());
+        let (queue, other_end) = ErasureQueue::of_erased(snapshot.register());
         let kept = Some(queue.clone() as Arc<dyn SystemFold>);
         let component = health.component("register");
         let followed = follow_register(&store, &snapshot, Vec::new(), kept, component, &clock).await;
         let followed = followed.expect("it follows");
         let known: Arc<dyn Vault> = vault.clone();
-        let erasing = spawn_erasures(known, other_end, health.component("vault"));
+        let erasing = ErasureQueue::spawn_finishing(known, other_end, health.component("vault"));
         followed.progress.wait_until_live().await.expect("the head is reached");
         assert!(!disk_full || !queue.is_done(), "the vault could not");
         if disk_full {

@@ -1,22 +1,16 @@
-//! Compares the vault with the log. A vault that was restored from an older backup lacks people whom the log
-//! registered, who could register again and have two valid codes. It also contains people whom the log records as
-//! erased.
+//! Compares the vault with a part of the log.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use async_trait::async_trait;
 use citycode_domain::event::Event;
 use citycode_domain::ids::HolderId;
-use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, LogPosition, Position, Revision, SubscriptionBatch};
-use citycode_issuer::{ErasureQueue, apply_name};
 use citycode_log_folds::{folded_events, holder_of, holder_stream};
 use citycode_vault::{NameApplied, Vault, VaultError};
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::StartError;
-use super::snapshots::Snapshot;
+use super::VaultAgeError;
+use crate::erase::apply_name;
 
 /// Holders that are looked up concurrently; on servers each look-up is a round trip.
 const CONCURRENT: usize = 64;
@@ -52,7 +46,7 @@ pub fn instant(seconds: i64) -> String {
 ///
 /// # Errors
 /// [`VaultError`].
-pub async fn unknown_among(
+pub(crate) async fn unknown_among(
     vault: &dyn Vault,
     people: impl IntoIterator<Item = HolderId>,
 ) -> Result<HashSet<HolderId>, VaultError> {
@@ -71,17 +65,17 @@ pub async fn unknown_among(
 /// whom the log registered there and who are not in the vault.
 ///
 /// # Errors
-/// [`StartError`].
+/// [`VaultAgeError`].
 pub async fn compare(
     store: &dyn EventStore,
     vault: &dyn Vault,
     mark: LogPosition,
     known: &LogPosition,
-) -> Result<Unknown, StartError> {
+) -> Result<Unknown, VaultAgeError> {
     if mark.reaches(known) {
         return Ok(Unknown::default());
     }
-    let failed = |error: &dyn std::fmt::Display| StartError::Log(error.to_string());
+    let failed = |error: &dyn std::fmt::Display| VaultAgeError::Log(error.to_string());
     // This fails if the log ends before `known`; the loop below would never end then.
     drop(
         store
@@ -141,46 +135,13 @@ pub async fn compare(
     Ok(unknown)
 }
 
-async fn is_erased(store: &dyn EventStore, holder: HolderId) -> Result<bool, StartError> {
+async fn is_erased(store: &dyn EventStore, holder: HolderId) -> Result<bool, VaultAgeError> {
     let stream = holder_stream(holder);
     for commit in store.read_stream(&stream, Revision::EMPTY).await? {
-        let events = folded_events(&commit).map_err(|error| StartError::Log(error.to_string()))?;
+        let events = folded_events(&commit).map_err(|error| VaultAgeError::Log(error.to_string()))?;
         if events.iter().any(|event| matches!(event, Event::HolderErased(_))) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// Advances the vault's mark with each snapshot.
-pub struct VaultMark {
-    /// The vault that records the mark.
-    pub vault: Arc<dyn Vault>,
-    /// Erasures that are not applied to the vault yet; the mark is not advanced while there are any.
-    pub queue: Arc<ErasureQueue>,
-    /// The position up to which the log is folded.
-    pub progress: Progress,
-}
-
-#[async_trait]
-impl Snapshot for VaultMark {
-    async fn save(&self) {
-        // The position is read before the queue: erasures folded up to it are in the queue, or are applied already.
-        let folded = self.progress.position();
-        if !self.queue.is_done() {
-            return;
-        }
-        let reached: Vec<u64> = folded.iter().map(|(_, sequence)| sequence.0).collect();
-        let advanced = async {
-            let before = self.vault.erased_up_to().await?;
-            if before.as_ref() == Some(&reached) {
-                return Ok(true);
-            }
-            self.vault.note_erased_up_to(before.as_deref(), &reached).await
-        };
-        match advanced.await {
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the vault's mark was not advanced"),
-        }
-    }
 }

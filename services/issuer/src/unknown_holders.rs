@@ -11,12 +11,12 @@ use citycode_domain::lifecycle::{HolderState, SlotState};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::Position;
 use citycode_holder_log::{Begun, CommandContext, ExecuteError, HolderLog};
-use citycode_service_kit::entropy::Draw as _;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_vault::{Vault, VaultError};
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::vault_age::unknown_among;
-use super::{StartError, Surroundings};
+use crate::vault_age::{VaultAgeError, unknown_among};
 
 /// Holders whose codes are ended concurrently, enough for commits to share syncs.
 const CONCURRENT: usize = 256;
@@ -115,15 +115,16 @@ pub async fn unknown_people(
 /// confines a holder's bucket, all other codes are ended nevertheless.
 ///
 /// # Errors
-/// [`StartError::Log`]; some codes may be ended by then. It names the confined codes: no calls may be served while
+/// [`VaultAgeError::Log`]; some codes may be ended by then. It names the confined codes: no calls may be served while
 /// these could become valid again in addition to a second code of the same person (R3).
 pub async fn end_codes(
     log: &HolderLog,
     codes: Vec<HoldersCodes>,
     end: End,
-    surroundings: &Surroundings,
-) -> Result<u64, StartError> {
-    let ended = futures::stream::iter(codes).map(|codes| end_codes_of(log, codes, end, surroundings));
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<u64, VaultAgeError> {
+    let ended = futures::stream::iter(codes).map(|codes| end_codes_of(log, codes, end, clock, entropy));
     let mut ended = ended.buffer_unordered(CONCURRENT);
     let (mut count, mut confined) = (0, Vec::new());
     while let Some(result) = ended.try_next().await? {
@@ -134,7 +135,7 @@ pub async fn end_codes(
     }
     match confined.first() {
         None => Ok(count),
-        Some((position, _)) => Err(StartError::Log(still_alive(*position, &confined))),
+        Some((position, _)) => Err(VaultAgeError::Log(still_alive(*position, &confined))),
     }
 }
 
@@ -162,22 +163,23 @@ async fn end_codes_of(
     log: &HolderLog,
     HoldersCodes { holder, codes }: HoldersCodes,
     end: End,
-    surroundings: &Surroundings,
-) -> Result<Ended, StartError> {
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<Ended, VaultAgeError> {
     let context = CommandContext {
         caller: "recovery".into(),
-        command_id: CommandId(surroundings.entropy.array()),
+        command_id: CommandId(entropy.array()),
         request_digest: RequestDigest::of("unknown_to_vault").holder(Some(holder)).finish(),
         actor: "recovery".into(),
         trace_context: None,
-        now: Timestamp(surroundings.clock.now().0),
+        now: Timestamp(clock.now().0),
         begun: Begun::default(),
     };
     let decide = |state: &HolderState, now| Ok::<_, std::convert::Infallible>(endings(state, &codes, end, now));
     match log.execute(holder, &context, &decide).await {
         Ok(executed) => Ok(Ended::Codes(executed.events.len() as u64)),
         Err(ExecuteError::Confined(position)) => Ok(Ended::Confined(position, codes)),
-        Err(error) => Err(StartError::Log(error.to_string())),
+        Err(error) => Err(VaultAgeError::Log(error.to_string())),
     }
 }
 

@@ -1,10 +1,9 @@
-//! Erasures and the vault's mark. A vault that was restored from a backup contains people whom the log records as
-//! erased, and outdated names. The statements about erasures below apply to name corrections too.
+//! The mark of a vault on servers, which several issuers use. The statements about erasures below apply to name
+//! corrections too.
 //!
-//! The vault's mark is the log position up to which erasures were applied to the vault; it is part of a backup. If an
-//! issuer's snapshot of the log is beyond the mark at startup, the issuer reads the erasures between them again and
-//! applies them before it serves calls. A running issuer advances the mark with each snapshot by compare-and-swap from
-//! the mark that it wrote last. If the mark is behind that, an older vault was restored meanwhile, and the issuer
+//! If an issuer's snapshot of the log is beyond the mark at startup, the issuer reads the erasures between them again
+//! and applies them before it serves calls. A running issuer advances the mark with each snapshot by compare-and-swap
+//! from the mark that it wrote last. If the mark is behind that, an older vault was restored meanwhile, and the issuer
 //! applies the erasures at once.
 //!
 //! People whom the log registered since the mark and who are not in the vault could register again and have two valid
@@ -17,23 +16,23 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, LogPosition, Sequence};
 use citycode_holder_log::HolderLog;
-use citycode_issuer::ErasureQueue;
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::entropy::Entropy;
 use citycode_vault::jetstream::{JetStreamVault, Origin};
 use citycode_vault::{Vault, VaultError};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::wiring::snapshots::Snapshot;
-use crate::wiring::unknown_holders::{self, End, Whose};
-use crate::wiring::{StartError, Surroundings, vault_age};
+use super::{VaultAgeError, compare};
+use crate::ErasureQueue;
+use crate::unknown_holders::{self, End, Whose};
 
 /// The state of the vault, which an issuer determines before it folds the log.
-pub(super) enum VaultAge {
+pub enum VaultAge {
     /// The vault was recreated after a loss, and no issuer has suspended the live codes yet.
     BegunAnew,
     /// Erasures and registrations of the log up to this position are in the vault.
@@ -44,12 +43,12 @@ impl VaultAge {
     /// Inspects the vault, and applies erasures up to the position of this issuer's snapshot.
     ///
     /// # Errors
-    /// [`StartError::VaultOlder`], [`StartError`].
-    pub(super) async fn find(
+    /// [`VaultAgeError`].
+    pub async fn find(
         vault: &Arc<JetStreamVault>,
         log: &Arc<dyn EventStore>,
         snapshot: &LogPosition,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, VaultAgeError> {
         if vault.origin() == Origin::BegunAnew && vault.erased_up_to().await?.is_none() {
             return Ok(Self::BegunAnew);
         }
@@ -60,16 +59,17 @@ impl VaultAge {
     /// Compares the vault with the commits folded since, before calls are served. Returns the resulting mark.
     ///
     /// # Errors
-    /// [`StartError::VaultOlder`], [`StartError`].
-    pub(super) async fn settle(
+    /// [`VaultAgeError`].
+    pub async fn settle(
         &self,
         vault: &dyn Vault,
         log: &HolderLog,
         folded: &LogPosition,
-        surroundings: &Surroundings,
-    ) -> Result<LogPosition, StartError> {
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<LogPosition, VaultAgeError> {
         let Self::Marked(mark) = self else {
-            return suspend_living_codes(vault, log, folded, surroundings).await;
+            return suspend_living_codes(vault, log, folded, clock, entropy).await;
         };
         refuse_older(&**log.store(), vault, mark.clone(), folded).await?;
         Ok(mark.clone())
@@ -82,13 +82,14 @@ async fn suspend_living_codes(
     vault: &dyn Vault,
     log: &HolderLog,
     folded: &LogPosition,
-    surroundings: &Surroundings,
-) -> Result<LogPosition, StartError> {
-    let now = Timestamp(surroundings.clock.now().0);
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<LogPosition, VaultAgeError> {
+    let now = Timestamp(clock.now().0);
     tracing::warn!("THE VAULT WAS RECREATED AFTER A LOSS: every live code is suspended before calls are served");
     let people = unknown_holders::unknown_people(vault, log, now).await?;
     let codes = unknown_holders::codes_to_end(log, Whose::Of(&people), End::Suspended, now);
-    let suspended = unknown_holders::end_codes(log, codes, End::Suspended, surroundings).await?;
+    let suspended = unknown_holders::end_codes(log, codes, End::Suspended, clock, entropy).await?;
     tracing::warn!(
         suspended,
         "every code that was live when the vault was lost is suspended"
@@ -104,14 +105,14 @@ async fn suspend_living_codes(
 /// resulting mark.
 ///
 /// # Errors
-/// [`StartError`], also if the log or the vault is unreachable, because calls are served only after this succeeded.
+/// [`VaultAgeError`], also if the log or the vault is unreachable, because calls are served only after this succeeded.
 async fn apply_again(
     vault: &Arc<dyn Vault>,
     log: &Arc<dyn EventStore>,
     known: &LogPosition,
-) -> Result<LogPosition, StartError> {
+) -> Result<LogPosition, VaultAgeError> {
     loop {
-        let noted = vault.erased_up_to().await.map_err(StartError::Vault)?;
+        let noted = vault.erased_up_to().await?;
         let mark = position(noted.as_deref(), known)?;
         if !mark.reaches(known) {
             tracing::warn!("THE VAULT IS OLDER than this service's state of the log: later erasures are applied again");
@@ -119,7 +120,7 @@ async fn apply_again(
         }
         let reached = later_of(&mark, known);
         let moved = vault.note_erased_up_to(noted.as_deref(), &sequences(&reached)).await;
-        if moved.map_err(StartError::Vault)? {
+        if moved? {
             return Ok(reached);
         }
         // Another issuer moved the mark meanwhile; it is read again.
@@ -130,35 +131,40 @@ async fn apply_again(
 /// log registered in between, because they could register again and have two valid codes.
 ///
 /// # Errors
-/// [`StartError::VaultOlder`], [`StartError`].
+/// [`VaultAgeError`].
 async fn refuse_older(
     log: &dyn EventStore,
     vault: &dyn Vault,
     mark: LogPosition,
     known: &LogPosition,
-) -> Result<(), StartError> {
-    let unknown = vault_age::compare(log, vault, mark, known).await?;
-    unknown.what().map_or(Ok(()), |what| Err(StartError::VaultOlder(what)))
+) -> Result<(), VaultAgeError> {
+    let unknown = compare(log, vault, mark, known).await?;
+    unknown.what().map_or(Ok(()), |what| Err(VaultAgeError::Older(what)))
 }
 
 /// Advances the vault's mark. It is saved like a snapshot, before the register's, so that the register's snapshot is
 /// never ahead of the mark.
-pub(super) struct ErasureMark {
-    pub(super) vault: Arc<dyn Vault>,
+pub struct ErasureMark {
+    /// The vault that records the mark.
+    pub vault: Arc<dyn Vault>,
     /// The same vault, for the check of its identity, which the trait lacks.
-    pub(super) on_servers: Arc<JetStreamVault>,
-    pub(super) log: Arc<dyn EventStore>,
-    pub(super) queue: Arc<ErasureQueue>,
-    pub(super) progress: Progress,
+    pub on_servers: Arc<JetStreamVault>,
+    /// The log, to read erasures again.
+    pub log: Arc<dyn EventStore>,
+    /// Erasures that are not applied to the vault yet; the mark is not advanced while there are any.
+    pub queue: Arc<ErasureQueue>,
+    /// The position up to which the log is folded.
+    pub progress: Progress,
     /// The mark that this issuer wrote last.
-    pub(super) mark: Mutex<LogPosition>,
+    pub mark: Mutex<LogPosition>,
     /// Ends the service if the vault lacks people of the log, or is another one.
-    pub(super) end: Mutex<Option<oneshot::Sender<StartError>>>,
+    pub end: Mutex<Option<oneshot::Sender<VaultAgeError>>>,
 }
 
-#[async_trait]
-impl Snapshot for ErasureMark {
-    async fn save(&self) {
+impl ErasureMark {
+    /// Moves the mark to the folded position, unless erasures are not applied yet. A failure is logged; if the vault
+    /// lacks people of the log or is another one, it ends the service.
+    pub async fn advance(&self) {
         match self.check_and_advance().await {
             Ok(()) => {}
             Err(error) if is_permanent(&error) => {
@@ -171,21 +177,9 @@ impl Snapshot for ErasureMark {
             Err(error) => tracing::warn!(%error, "the vault's mark of erasures was not advanced"),
         }
     }
-}
-
-/// Whether the current vault is not the one that this service opened, or is older; a retry cannot help then.
-fn is_permanent(error: &StartError) -> bool {
-    use VaultError::{Damaged, OtherKey, OtherVault};
-    matches!(
-        error,
-        StartError::VaultOlder(_) | StartError::Vault(Damaged(_) | OtherKey | OtherVault)
-    )
-}
-
-impl ErasureMark {
     /// Checks first that the vault is the one that was opened: erasures queued for another vault would never finish.
-    async fn check_and_advance(&self) -> Result<(), StartError> {
-        self.on_servers.check_identity().await.map_err(StartError::Vault)?;
+    async fn check_and_advance(&self) -> Result<(), VaultAgeError> {
+        self.on_servers.check_identity().await?;
         // The position is read before the queue: erasures folded up to it are in the queue, or are applied already.
         let folded = self.progress.position();
         if !self.queue.is_done() {
@@ -193,22 +187,22 @@ impl ErasureMark {
         }
         let mark = self.mark.lock().clone();
         if folded != mark {
-            let reached = self.advance(&mark, &folded).await?;
+            let reached = self.move_mark(&mark, &folded).await?;
             *self.mark.lock() = reached;
         }
         Ok(())
     }
 
-    async fn advance(&self, last: &LogPosition, folded: &LogPosition) -> Result<LogPosition, StartError> {
+    async fn move_mark(&self, last: &LogPosition, folded: &LogPosition) -> Result<LogPosition, VaultAgeError> {
         let reached = later_of(last, folded);
         let moved = self
             .vault
             .note_erased_up_to(Some(&sequences(last)), &sequences(&reached))
             .await;
-        if moved.map_err(StartError::Vault)? {
+        if moved? {
             return Ok(reached);
         }
-        let noted = self.vault.erased_up_to().await.map_err(StartError::Vault)?;
+        let noted = self.vault.erased_up_to().await?;
         let mark = position(noted.as_deref(), folded)?;
         if mark.reaches(last) {
             // Another issuer advanced it.
@@ -217,25 +211,30 @@ impl ErasureMark {
                 .vault
                 .note_erased_up_to(noted.as_deref(), &sequences(&reached))
                 .await;
-            return Ok(if moved.map_err(StartError::Vault)? {
-                reached
-            } else {
-                mark
-            });
+            return Ok(if moved? { reached } else { mark });
         }
         apply_again(&self.vault, &self.log, folded).await
     }
 }
 
+/// Whether the current vault is not the one that this service opened, or is older; a retry cannot help then.
+fn is_permanent(error: &VaultAgeError) -> bool {
+    use VaultError::{Damaged, OtherKey, OtherVault};
+    matches!(
+        error,
+        VaultAgeError::Older(_) | VaultAgeError::Vault(Damaged(_) | OtherKey | OtherVault)
+    )
+}
+
 /// A mark as a position of this log; an absent mark is the start of the log.
-fn position(noted: Option<&[u64]>, known: &LogPosition) -> Result<LogPosition, StartError> {
+fn position(noted: Option<&[u64]>, known: &LogPosition) -> Result<LogPosition, VaultAgeError> {
     let partitions = known.partitions();
     let sequences = match noted {
         None => vec![Sequence::START; partitions],
         Some(noted) if noted.len() == partitions => noted.iter().copied().map(Sequence).collect(),
         Some(_) => {
             let other = "its mark of erasures is of a log with other partitions";
-            return Err(StartError::Vault(VaultError::Damaged(other.into())));
+            return Err(VaultAgeError::Vault(VaultError::Damaged(other.into())));
         }
     };
     Ok(LogPosition::from_sequences(sequences))
