@@ -50,7 +50,7 @@ pub(crate) async fn recorded(audit: &Audit) -> Vec<ScanRecord> {
 #[tokio::test(flavor = "multi_thread")]
 async fn r26_every_verdict_of_a_month_is_recomputed_and_agrees() {
     let mut reasons = BTreeMap::<String, u64>::new();
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         let city = City::month(seed).await;
         let audit = city.audit().await;
         let result = run(&audit).await;
