@@ -18,9 +18,7 @@ use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_service_kit::telemetry;
 use citycode_vault::{HolderKey, PersonFile, Vault};
-use citycode_wire::proto::model::v1 as proto;
-
-use citycode_wire::limits::METHOD;
+use citycode_wire::request::Authentication;
 
 use crate::digest::RequestDigest;
 use crate::problems::problem_of_vault;
@@ -30,25 +28,6 @@ use crate::single_use::{AssertionVerifier, AuthenticatedPerson};
 static STEPPED_BACK: RepeatedInCalls = RepeatedInCalls::new();
 /// AEAD context of sealed reasons: nothing else that is sealed under the same key can be opened as a reason.
 const REASON_CONTEXT: &[u8] = b"citycode-reason-v1";
-
-/// How a channel authenticated the person, as the request states it.
-#[derive(Clone, Copy, Default)]
-pub struct Authentication<'a> {
-    /// A word such as `id_card_reader` or `app_login`; it is recorded in the log.
-    pub method: &'a str,
-    /// An identity provider's short-lived, single-use assertion; required if the policy says so.
-    pub assertion: &'a str,
-}
-
-impl<'a> From<Option<&'a proto::Authentication>> for Authentication<'a> {
-    /// The request's field; empty if it is missing.
-    fn from(part: Option<&'a proto::Authentication>) -> Self {
-        part.map_or_else(Self::default, |part| Self {
-            method: &part.method,
-            assertion: &part.assertion,
-        })
-    }
-}
 
 /// The checked actor of a command: a channel of the policy, or an officer or admin without a channel.
 #[derive(Clone, Copy)]
@@ -115,19 +94,13 @@ impl Authorizer {
         })
     }
 
-    /// The channel that a caller acts as. An empty name means the caller's only channel.
+    /// The channel that a caller acts as: the named one, or else the caller's only channel.
     ///
     /// # Errors
     /// `not_allowed` for a channel that is not the caller's, `channel_not_allowed` for one that the policy lacks.
-    pub fn channel(&self, caller: &Caller, name: &str) -> Result<&ChannelPolicy, Problem> {
-        let name = if name.is_empty() {
-            caller.only_channel().unwrap_or_default()
-        } else {
-            name
-        };
-        if name.is_empty() {
-            return Err(Problem::new(Code::InvalidRequest, "the request names no channel"));
-        }
+    pub fn channel(&self, caller: &Caller, name: Option<&str>) -> Result<&ChannelPolicy, Problem> {
+        let unnamed = || Problem::new(Code::InvalidRequest, "the request names no channel");
+        let name = name.or_else(|| caller.only_channel()).ok_or_else(unnamed)?;
         if !caller.may_channel(name) {
             return Err(Problem::new(Code::NotAllowed, "the caller may not act as this channel"));
         }
@@ -208,24 +181,15 @@ impl Authorizer {
     /// assertion is consumed later, by [`Authorizer::consume_assertion`], after all checks that need no I/O.
     ///
     /// # Errors
-    /// `not_allowed`, `invalid_request`.
+    /// `not_allowed`.
     pub fn authenticate(
         &self,
         channel: &ChannelPolicy,
-        authentication: Authentication<'_>,
+        authentication: &Authentication,
         id_number: &IdNumber,
     ) -> Result<AuthenticatedPerson, Problem> {
-        let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
-        let method = authentication.method;
-        if method.len() > METHOD.max || !method.bytes().all(word) {
-            let detail = format!(
-                "an authentication method consists of at most {} characters a-z, 0-9, - and _",
-                METHOD.max
-            );
-            return Err(Problem::new(Code::InvalidRequest, detail));
-        }
         if !channel.needs_assertion {
-            let method = if method.is_empty() { "unspecified" } else { method }.to_owned();
+            let method = authentication.method.as_deref().unwrap_or("unspecified").to_owned();
             return Ok(AuthenticatedPerson { method, proof: None });
         }
         self.authenticate_by_assertion(authentication, id_number)
@@ -237,7 +201,7 @@ impl Authorizer {
     /// `not_allowed`.
     pub fn authenticate_by_assertion(
         &self,
-        authentication: Authentication<'_>,
+        authentication: &Authentication,
         id_number: &IdNumber,
     ) -> Result<AuthenticatedPerson, Problem> {
         let Some(verifier) = &self.assertions else {
@@ -246,9 +210,10 @@ impl Authorizer {
                 "the channel needs an assertion for this, and no identity provider is configured",
             ));
         };
+        let assertion = authentication.assertion.as_deref().unwrap_or_default();
         let checked = verifier
             .assertions
-            .check(authentication.assertion, id_number.as_bytes(), self.clock.now());
+            .check(assertion, id_number.as_bytes(), self.clock.now());
         let proof = checked?;
         Ok(AuthenticatedPerson {
             method: proof.method.clone(),
@@ -269,19 +234,19 @@ impl Authorizer {
         found.ok_or_else(not_registered)
     }
 
-    /// A family member named in a request; `None` if the text is empty.
+    /// A family member named in a request, if one is named.
     ///
     /// # Errors
     /// `rate_limited`, `invalid_id_number`, `unavailable`.
     pub async fn guardian(
         &self,
         caller: &Caller,
-        id_number: &str,
+        id_number: Option<&str>,
         now: Timestamp,
     ) -> Result<Option<HolderId>, Problem> {
-        if id_number.is_empty() {
+        let Some(id_number) = id_number else {
             return Ok(None);
-        }
+        };
         let id_number = self.id_number(caller, id_number, now)?;
         self.guardian_of_number(&id_number).await.map(Some)
     }

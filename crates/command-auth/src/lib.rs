@@ -14,10 +14,8 @@ mod parties;
 mod problems;
 mod single_use;
 
-pub use authorizer::{Actor, Authentication, Authorizer, CommandLimits};
+pub use authorizer::{Actor, Authorizer, CommandLimits};
 pub use digest::RequestDigest;
 pub use parties::{Parties, RequestedParties};
-pub use problems::{
-    command_id, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_request, problem_of_vault,
-};
-pub use single_use::{AssertionVerifier, AuthenticatedPerson, CallerRequest};
+pub use problems::{problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_request, problem_of_vault};
+pub use single_use::{AssertionVerifier, AuthenticatedPerson, Received, RequestIdentity};

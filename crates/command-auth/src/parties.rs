@@ -4,6 +4,7 @@
 //! the guardian. Such an assertion proves nothing about the holder, so the answer for an unregistered holder is the
 //! same as for a registered holder to whom the guardian is not related (R31).
 
+use citycode_auth::Caller;
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::{HolderState, Refusal, guardian_right};
@@ -11,24 +12,27 @@ use citycode_domain::policy::{ChannelAct, ChannelPolicy, KindPolicy};
 use citycode_domain::time::Timestamp;
 use citycode_holder_log::CommandContext;
 use citycode_service_kit::problem::{Code, Problem};
-use prost::Message;
+use citycode_wire::request::Authentication;
 
-use crate::authorizer::{Authentication, Authorizer};
+use crate::authorizer::Authorizer;
 use crate::problems::{problem_of_catch_up, problem_of_refusal, problem_of_vault};
-use crate::single_use::CallerRequest;
+use crate::single_use::RequestIdentity;
 
 /// The people of a command as a request names them, before any check.
-pub struct RequestedParties<'a, M> {
+#[derive(Clone, Copy)]
+pub struct RequestedParties<'a> {
+    /// The sender of the request.
+    pub caller: &'a Caller,
+    /// What identifies the request for which an assertion is consumed.
+    pub identity: &'a RequestIdentity,
     /// The channel through which it is requested.
     pub channel: &'a ChannelPolicy,
     /// How the acting person was authenticated.
-    pub authentication: Authentication<'a>,
+    pub authentication: &'a Authentication,
     /// The holder's ID number.
     pub id_number: &'a str,
-    /// The ID number of a family member who acts for the holder; empty for none.
-    pub guardian_id_number: &'a str,
-    /// The request for which an assertion is consumed.
-    pub request: CallerRequest<'a, M>,
+    /// The ID number of a family member who acts for the holder.
+    pub guardian_id_number: Option<&'a str>,
 }
 
 /// The people of a command, checked.
@@ -50,22 +54,16 @@ impl Authorizer {
     /// Checks the form of the ID numbers and the authentication of the acting person, then finds holder and guardian.
     ///
     /// # Errors
-    /// `rate_limited`, `invalid_id_number`, `not_allowed`, `invalid_request`, `unavailable`; `not_registered`, unless
-    /// an assertion proved a guardian.
-    pub async fn parties<M: Message>(
-        &self,
-        requested: RequestedParties<'_, M>,
-        now: Timestamp,
-    ) -> Result<Parties, Problem> {
-        let caller = requested.request.caller;
+    /// `rate_limited`, `invalid_id_number`, `not_allowed`, `unavailable`; `not_registered`, unless an assertion proved a
+    /// guardian.
+    pub async fn parties(&self, requested: RequestedParties<'_>, now: Timestamp) -> Result<Parties, Problem> {
+        let caller = requested.caller;
         let id_number = self.id_number(caller, requested.id_number, now)?;
-        let guardian = match requested.guardian_id_number {
-            "" => None,
-            number => Some(self.id_number(caller, number, now)?),
-        };
+        let guardian = requested.guardian_id_number;
+        let guardian = guardian.map(|number| self.id_number(caller, number, now)).transpose()?;
         let actor = guardian.as_ref().unwrap_or(&id_number);
         let authenticated = self.authenticate(requested.channel, requested.authentication, actor)?;
-        let method = self.consume_assertion(authenticated, &requested.request).await?;
+        let method = self.consume_assertion(authenticated, requested.identity).await?;
         let guardian_is_asserted = requested.channel.needs_assertion && guardian.is_some();
         let found = if guardian_is_asserted {
             self.find_evenly(&id_number).await?

@@ -1,12 +1,11 @@
 //! Maps refusals and failures to problems with the stable codes of the public API. No other file does so.
 
-use citycode_domain::ids::CommandId;
 use citycode_domain::lifecycle::Refusal;
 use citycode_holder_log::ExecuteError;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_vault::VaultError;
-use citycode_wire::request::{self, InvalidRequest};
+use citycode_wire::request::{FieldFault, InvalidRequest};
 
 /// While the log accepts no commits, every call fails in the same way.
 static NOT_DONE: RepeatedInCalls = RepeatedInCalls::new();
@@ -31,18 +30,13 @@ pub fn problem_of_refusal(refusal: Refusal) -> Problem {
     Problem::new(code, refusal.to_string())
 }
 
-/// The problem of a request with an invalid field.
+/// The problem of a request with an invalid field, which it names.
 #[must_use]
 pub fn problem_of_request(invalid: InvalidRequest) -> Problem {
-    Problem::new(Code::InvalidRequest, invalid.to_string())
-}
-
-/// The command id of a request; `None` where the caller gave none and the server draws one.
-///
-/// # Errors
-/// `invalid_request` for one that is not 16 bytes.
-pub fn command_id(bytes: &[u8]) -> Result<Option<CommandId>, Problem> {
-    request::command_id(bytes).map_err(problem_of_request)
+    match invalid.fault {
+        FieldFault::Name(name) => Problem::new(Code::InvalidName, name.to_string()),
+        _ => Problem::invalid_request(&invalid),
+    }
 }
 
 /// The problem of a command that failed.

@@ -17,6 +17,17 @@ pub enum DeviceKey {
     P256([u8; 33]),
 }
 
+impl DeviceKey {
+    /// The key's bytes; their length tells the algorithm.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Ed25519(key) => key,
+            Self::P256(key) => key,
+        }
+    }
+}
+
 /// The claims of one code. `Copy` and free of heap data, because verifiers cache them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CodeClaims {

@@ -1,28 +1,39 @@
 //! Parses the parts of requests for which the domain has types; [`crate::limits`] bounds the others.
 //!
-//! ID numbers and names of persons stay texts here, because the domain checks them and needs the local date for that.
-//! Names of kinds, places and channels stay texts as well, because only a policy defines them.
+//! ID numbers stay texts here, because the domain checks them and needs the local date for that. Names of kinds, places,
+//! channels and groups stay texts as well, because only a policy defines them.
 
 mod audit;
+mod issuer;
+mod loss;
 mod officer;
+mod person;
 
 pub use audit::{MIN_PURPOSE_CHARS, Period, Question, purpose};
+pub use issuer::{
+    CompromiseKeyCommand, EraseCommand, ImportOptions, ImportedResident, IssueCommand, ListCodesQuery, RegisterCommand,
+    RelateCommand, RenameCommand, ReprintCommand, RotateKeysCommand, UnrelateCommand,
+};
+pub use loss::ReportLossCommand;
 pub use officer::{OfficerAct, RevokeCodeAct, StandingAct};
+pub use person::{Attestation, Authentication};
 
 use citycode_domain::ids::{CodeId, CommandId, KeyId, ListId};
+use citycode_domain::name::InvalidName;
 use citycode_domain::reason::{ActReason, InvalidReason};
 
+use crate::limits::METHOD;
 use crate::proto::audit::v1 as audit_proto;
 use crate::proto::verifier::v1 as verifier;
 
 /// Longest text of a code or presentation in bytes: the largest QR symbol holds 4,296 characters.
 pub const MAX_CODE_BYTES: usize = 4_296;
 
-/// Why a request cannot be taken. Says nothing of what stood in the field.
+/// Why a request cannot be taken. Says nothing of what stood in the field, except a character that no name has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field}: {fault}")]
 pub struct InvalidRequest {
-    /// The field, by its name in the protobuf file.
+    /// The field, by its name in the protobuf file; a field of a nested message by its path.
     pub field: &'static str,
     /// What is wrong with it.
     pub fault: FieldFault,
@@ -66,6 +77,15 @@ pub enum FieldFault {
     /// A period that does not end after its start.
     #[error("must be after the start of the period")]
     EmptyPeriod,
+    /// No name of a person in the sense of the rules.
+    #[error("{0}")]
+    Name(InvalidName),
+    /// No name of an authentication method.
+    #[error("consists of at most {} characters a-z, 0-9, - and _", METHOD.max)]
+    Method,
+    /// No public key of a phone.
+    #[error("has 32 bytes (Ed25519) or 33 (P-256, compressed)")]
+    DeviceKey,
 }
 
 impl InvalidRequest {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use citycode_auth::{Caller, caller};
 use citycode_service_kit::deadline;
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{
     AuditProgress, ExplainRequest, ExplainResponse, HistoryRequest, HistoryResponse, RunRequest, RunUpdate,
@@ -101,7 +101,7 @@ impl AuditGrpc {
 }
 
 fn invalid(invalid: InvalidRequest) -> Problem {
-    Problem::new(Code::InvalidRequest, invalid.to_string())
+    Problem::invalid_request(&invalid)
 }
 
 /// An update of progress.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use citycode_auth::Caller;
 use citycode_command_auth::{
-    RequestDigest, command_id, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_vault,
+    RequestDigest, problem_of_catch_up, problem_of_execute, problem_of_refusal, problem_of_vault,
 };
 use citycode_domain::event::Event;
 use citycode_domain::ids::{HolderId, NameChangeId};
@@ -19,7 +19,8 @@ use citycode_service_kit::health::Component;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_vault::{NameApplied, Vault, VaultError};
-use citycode_wire::proto::issuer::v1::{EraseRequest, EraseResponse};
+use citycode_wire::proto::issuer::v1::EraseResponse;
+use citycode_wire::request::EraseCommand;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -30,13 +31,13 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable` (a repeat continues the erasure).
-    pub async fn erase(&self, caller: &Caller, request: &EraseRequest) -> Result<EraseResponse, Problem> {
+    pub async fn erase(&self, caller: &Caller, command: EraseCommand) -> Result<EraseResponse, Problem> {
         if !caller.is_officer() {
             return Err(Problem::new(Code::NotAllowed, "erasing a person is an officer's act"));
         }
-        let command_id = command_id(&request.command_id)?;
+        let command_id = command.command_id;
         let now = self.authorizer.now()?;
-        let id_number = self.authorizer.id_number(caller, &request.id_number, now)?;
+        let id_number = self.authorizer.id_number(caller, &command.id_number, now)?;
         let holder = self.authorizer.holder(&id_number).await?;
         // Relationships with this person as guardian end first, while the person still exists, including those that
         // another issuer has just recorded. Those that are recorded from now on are ended by `orphans`.

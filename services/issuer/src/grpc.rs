@@ -1,9 +1,10 @@
-//! The issuer's gRPC API: obtains the caller from the request and calls the command's method.
+//! The issuer's gRPC API: takes the caller out of a request, parses its fields, and passes a command on.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use citycode_auth::{UntilExpired, caller};
+use citycode_command_auth::{Received, problem_of_request};
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1 as proto;
@@ -21,23 +22,45 @@ const IMPORT_IN_FLIGHT: usize = 1024;
 #[derive(Clone)]
 pub struct IssuerGrpc(pub Arc<Issuer>);
 
-/// Implements unary methods. `change` or `query` determines whether their failures have an outcome.
+/// Implements unary methods. `change` or `query` determines whether their failures have an outcome. `person` methods may be
+/// called with an assertion, whose use is bound to the whole message; the field in brackets is the id that a repetition of
+/// the message has in common with it.
 macro_rules! unary {
-    ($($(#[$doc:meta])* $kind:ident $method:ident: $request:ident => $response:ident,)+) => {
+    (
+        person { $($kind:ident $person:ident($id:ident): $person_request:ident => $person_response:ident,)+ }
+        other { $($method:ident: $request:ident => $response:ident,)+ }
+    ) => {
         #[tonic::async_trait]
         impl IssuerService for IssuerGrpc {
             $(
-                $(#[$doc])*
+                async fn $person(
+                    &self,
+                    request: Request<proto::$person_request>,
+                ) -> Result<Response<proto::$person_response>, Status> {
+                    let caller = caller(&request);
+                    let (metadata, _, message) = request.into_parts();
+                    let answer = async {
+                        let (caller, entropy) = (caller?, &*self.0.authorizer.entropy);
+                        let received = Received::parse(&caller, stringify!($person), message, |message| &message.$id, entropy)?;
+                        self.0.$person(&caller, received).await
+                    };
+                    Ok(Response::new(deadline::$kind(&metadata, answer).await?))
+                }
+            )+
+
+            $(
                 async fn $method(
                     &self,
                     request: Request<proto::$request>,
                 ) -> Result<Response<proto::$response>, Status> {
-                    let (metadata, message) = (request.metadata(), request.get_ref());
+                    let caller = caller(&request);
+                    let (metadata, _, message) = request.into_parts();
                     let answer = async {
-                        let caller = caller(&request)?;
-                        self.0.$method(&caller, message).await
+                        let caller = caller?;
+                        let command = message.try_into().map_err(problem_of_request)?;
+                        self.0.$method(&caller, command).await
                     };
-                    Ok(Response::new(deadline::$kind(metadata, answer).await?))
+                    Ok(Response::new(deadline::change(&metadata, answer).await?))
                 }
             )+
 
@@ -60,7 +83,7 @@ macro_rules! unary {
                 let Some(proto::import_request::Part::Options(options)) = first else {
                     return Err(Problem::new(Code::InvalidRequest, "the first message of an import must contain its options").into());
                 };
-                let import = Arc::new(Import::start(Arc::clone(&self.0), caller, options)?);
+                let import = Arc::new(Import::start(Arc::clone(&self.0), caller, options.into())?);
                 let answers = rows
                     .map(move |message| {
                         let import = Arc::clone(&import);
@@ -68,7 +91,7 @@ macro_rules! unary {
                         async move {
                             match message?.part {
                                 Some(proto::import_request::Part::Row(row)) => {
-                                    let row = tokio::spawn(async move { import.row(row).await });
+                                    let row = tokio::spawn(async move { import.row(row.line, row.try_into()).await });
                                     row.await.map_err(|_| Status::from(Problem::internal()))
                                 }
                                 _ => Err(Problem::new(Code::InvalidRequest, "all messages after the options must contain rows").into()),
@@ -83,14 +106,18 @@ macro_rules! unary {
 }
 
 unary! {
-    change register: RegisterRequest => RegisterResponse,
-    change relate: RelateRequest => RelateResponse,
-    change unrelate: UnrelateRequest => UnrelateResponse,
-    change rename: RenameRequest => RenameResponse,
-    change issue: IssueRequest => IssueResponse,
-    change reprint: ReprintRequest => ReprintResponse,
-    query list_codes: ListCodesRequest => ListCodesResponse,
-    change erase: EraseRequest => EraseResponse,
-    change rotate_keys: RotateKeysRequest => RotateKeysResponse,
-    change compromise_key: CompromiseKeyRequest => CompromiseKeyResponse,
+    person {
+        change register(command_id): RegisterRequest => RegisterResponse,
+        change relate(command_id): RelateRequest => RelateResponse,
+        change rename(command_id): RenameRequest => RenameResponse,
+        change issue(command_id): IssueRequest => IssueResponse,
+        change reprint(command_id): ReprintRequest => ReprintResponse,
+        query list_codes(question_id): ListCodesRequest => ListCodesResponse,
+    }
+    other {
+        unrelate: UnrelateRequest => UnrelateResponse,
+        erase: EraseRequest => EraseResponse,
+        rotate_keys: RotateKeysRequest => RotateKeysResponse,
+        compromise_key: CompromiseKeyRequest => CompromiseKeyResponse,
+    }
 }

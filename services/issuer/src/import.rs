@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_auth::Caller;
-use citycode_command_auth::{Actor, RequestDigest, problem_of_vault};
+use citycode_command_auth::{Actor, RequestDigest, problem_of_request, problem_of_vault};
 use citycode_domain::event::Event;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::guardian_right;
@@ -17,13 +17,13 @@ use citycode_domain::time::Timestamp;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::PersonFile;
-use citycode_wire::proto::issuer::v1::{ImportOptions, ImportOutcome, ImportResponse, ImportRow, IssuedCode};
+use citycode_wire::proto::issuer::v1::{ImportOutcome, ImportResponse, IssuedCode};
 use citycode_wire::proto::model;
+use citycode_wire::request::{ImportOptions, ImportedResident, InvalidRequest};
 
 use crate::Issuer;
 use crate::answer::issued_code;
 use crate::issue::{IssueDecision, Mode, issued_code_and_token};
-use crate::register::person_name;
 
 /// How long one row may take, including its wait for other rows.
 const ROW_WITHIN: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ impl Import {
         if !caller.is_admin() {
             return Err(Problem::new(Code::NotAllowed, "importing is an admin's act"));
         }
-        issuer.authorizer.channel(&caller, &options.channel)?;
+        issuer.authorizer.channel(&caller, options.channel.as_deref())?;
         let kind = issuer.authorizer.kind(&options.kind)?;
         if kind.device_bound {
             return Err(Problem::new(
@@ -61,9 +61,8 @@ impl Import {
     }
 
     /// Imports one row. It never returns an error: the problem of a row is part of its answer.
-    pub(crate) async fn row(&self, row: ImportRow) -> ImportResponse {
-        let line = row.line;
-        match deadline::change_within(ROW_WITHIN, self.try_row(&row)).await {
+    pub(crate) async fn row(&self, line: u64, row: Result<ImportedResident, InvalidRequest>) -> ImportResponse {
+        match deadline::change_within(ROW_WITHIN, self.try_row(row)).await {
             Ok((outcome, code)) => ImportResponse {
                 line,
                 outcome: outcome.into(),
@@ -88,15 +87,18 @@ impl Import {
         }
     }
 
-    async fn try_row(&self, row: &ImportRow) -> Result<(ImportOutcome, Option<IssuedCode>), Problem> {
+    async fn try_row(
+        &self,
+        row: Result<ImportedResident, InvalidRequest>,
+    ) -> Result<(ImportOutcome, Option<IssuedCode>), Problem> {
+        let row = row.map_err(problem_of_request)?;
         let (issuer, authorizer, caller) = (&self.issuer, &self.issuer.authorizer, &self.caller);
         let now = authorizer.now()?;
-        let channel = authorizer.channel(caller, &self.options.channel)?;
+        let channel = authorizer.channel(caller, self.options.channel.as_deref())?;
         let kind = authorizer.kind(&self.options.kind)?;
-        let name = person_name(&row.name)?;
         let id_number = authorizer.id_number(caller, &row.id_number, now)?;
-        let attested = issuer.attested(Actor { channel: Some(channel) }, row.attestation.as_ref())?;
-        let found = issuer.find_or_create(&id_number, &name, &attested).await?;
+        let attested = issuer.attested(Actor { channel: Some(channel) }, row.attestation)?;
+        let found = issuer.find_or_create(&id_number, &row.name, &attested).await?;
         if authorizer.log.state(found.holder).erased {
             // An erasure was interrupted: complete it. The row succeeds when it is sent again.
             authorizer

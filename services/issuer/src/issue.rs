@@ -8,8 +8,7 @@
 use async_trait::async_trait;
 use citycode_auth::Caller;
 use citycode_command_auth::{
-    Actor, Authorizer, CallerRequest, RequestDigest, RequestedParties, command_id, problem_of_execute,
-    problem_of_refusal,
+    Actor, Authorizer, Received, RequestDigest, RequestedParties, problem_of_execute, problem_of_refusal,
 };
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
@@ -24,7 +23,8 @@ use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::{CodeClaimsToSign, id_commitment, is_sound_device_key, sign_code};
 use citycode_vault::PersonFile;
-use citycode_wire::proto::issuer::v1::{IssueRequest, IssueResponse};
+use citycode_wire::proto::issuer::v1::IssueResponse;
+use citycode_wire::request::IssueCommand;
 
 use crate::answer::{issued_code, token_context, unseal};
 use crate::leases::Reservation;
@@ -39,25 +39,25 @@ impl Issuer {
     ///
     /// # Errors
     /// Every problem of the API except those about places.
-    pub async fn issue(&self, caller: &Caller, request: &IssueRequest) -> Result<IssueResponse, Problem> {
+    pub async fn issue(&self, caller: &Caller, request: Received<IssueCommand>) -> Result<IssueResponse, Problem> {
+        let Received {
+            command: requested,
+            identity,
+        } = request;
         let now = self.authorizer.now()?;
-        let channel = self.authorizer.channel(caller, &request.channel)?;
-        let kind = self.authorizer.kind(&request.kind)?;
-        let device_key = device_key(kind, &request.device_key)?;
-        let attested = self.attested(Actor { channel: Some(channel) }, request.attestation.as_ref())?;
-        let requested = RequestedParties {
+        let channel = self.authorizer.channel(caller, requested.channel.as_deref())?;
+        let kind = self.authorizer.kind(&requested.kind)?;
+        check_device_key(kind, requested.device_key.as_ref())?;
+        let attested = self.attested(Actor { channel: Some(channel) }, requested.attestation)?;
+        let parties = RequestedParties {
+            caller,
+            identity: &identity,
             channel,
-            authentication: request.authentication.as_ref().into(),
-            id_number: &request.id_number,
-            guardian_id_number: &request.guardian_id_number,
-            request: CallerRequest {
-                caller,
-                method: "issue",
-                command_id: &request.command_id,
-                message: request,
-            },
+            authentication: &requested.authentication,
+            id_number: &requested.id_number,
+            guardian_id_number: requested.guardian_id_number.as_deref(),
         };
-        let parties = self.authorizer.parties(requested, now).await?;
+        let parties = self.authorizer.parties(parties, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);
         let hidden = |problem| parties.mask_unregistered(problem, kind, channel, ChannelAct::Issue, now);
         self.authorizer.count_change(caller, holder, kind)?;
@@ -66,13 +66,13 @@ impl Issuer {
             .word(&channel.name)
             .holder(Some(holder))
             .holder(guardian)
-            .bytes(&request.device_key)
+            .bytes(requested.device_key.as_ref().map_or(&[], DeviceKey::as_bytes))
             .word(if attested.disability { "disability" } else { "" })
             .word(attested.group.as_deref().unwrap_or_default());
         let actor = format!("channel:{};{}", channel.name, parties.method);
         let context = self
             .authorizer
-            .context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
+            .context(caller, requested.command_id, request_digest, &actor, now);
         self.authorizer
             .refuse_unrelated_guardian(&parties, kind, channel, ChannelAct::Issue, &context)
             .await?;
@@ -84,12 +84,14 @@ impl Issuer {
             guardian,
             person: facts,
         };
-        let mode = Mode::Issue { device_key };
+        let mode = Mode::Issue {
+            device_key: requested.device_key,
+        };
         let decision = IssueDecision::new(self, holder, &parties.id_number, &person, command, mode);
         let executed = self.execute_issue(&context, decision).await.map_err(hidden)?;
         let (issued, token) = issued_code_and_token(&executed, &person)?;
         metrics::counter!("citycode_issuer_codes_issued_total").increment(u64::from(executed.is_new()));
-        let print_for = request.print.then_some(&person);
+        let print_for = requested.print.then_some(&person);
         let code = issued_code(issued, kind, token, &self.authorizer.policy.status_base_uri, print_for);
         Ok(IssueResponse { code: Some(code) })
     }
@@ -346,31 +348,14 @@ fn registered(state: &HolderState, holder: HolderId, now: Timestamp) -> (HolderS
     (state, events)
 }
 
-/// Parses the phone's key of a request: 32 bytes are Ed25519, 33 a compressed P-256 point. Kinds that are presented
-/// with a proof require one, others refuse it.
-fn device_key(kind: &KindPolicy, bytes: &[u8]) -> Result<Option<DeviceKey>, Problem> {
-    let invalid = |detail: &str| Problem::new(Code::InvalidRequest, detail.to_owned());
-    if !kind.device_bound {
-        return match bytes {
-            [] => Ok(None),
-            _ => Err(invalid("this kind is not bound to a phone and takes no phone key")),
-        };
-    }
-    let key = match bytes.len() {
-        0 => {
-            return Err(invalid(
-                "this kind is bound to a phone: the request must contain the phone's public key",
-            ));
-        }
-        32 => DeviceKey::Ed25519(bytes.try_into().expect("32 bytes")),
-        33 => DeviceKey::P256(bytes.try_into().expect("33 bytes")),
-        _ => {
-            return Err(invalid("a phone key is 32 bytes (Ed25519) or 33 (P-256, compressed)"));
-        }
+/// Checks the phone's key of a request: kinds that are presented with a proof require one, others refuse it.
+fn check_device_key(kind: &KindPolicy, key: Option<&DeviceKey>) -> Result<(), Problem> {
+    let fault = match (kind.device_bound, key) {
+        (false, None) => return Ok(()),
+        (true, Some(key)) if is_sound_device_key(key) => return Ok(()),
+        (false, Some(_)) => "this kind is not bound to a phone and takes no phone key",
+        (true, None) => "this kind is bound to a phone: the request must contain the phone's public key",
+        (true, Some(_)) => "the phone's key is not a valid public key",
     };
-    if is_sound_device_key(&key) {
-        Ok(Some(key))
-    } else {
-        Err(invalid("the phone's key is not a valid public key"))
-    }
+    Err(Problem::new(Code::InvalidRequest, fault))
 }

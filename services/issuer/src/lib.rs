@@ -3,8 +3,8 @@
 //!
 //! It holds the code-signing key, reads and writes the vault, and appends code events. It has no part in verification
 //! and publishes no status. After a restore it brings the vault to the state of the log ([`vault_age`],
-//! [`unknown_holders`]). There is one file per command; [`grpc`] is its API, and every command is also a method of
-//! [`Issuer`], so that both APIs of the system call the same function.
+//! [`unknown_holders`]). There is one file per command; [`grpc`] is its API, which parses a request and passes the command
+//! on to a method of [`Issuer`].
 
 mod answer;
 mod erase;
@@ -31,7 +31,7 @@ use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::HolderState;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
-use citycode_wire::proto::issuer::v1::Attestation;
+use citycode_wire::request::Attestation;
 
 pub use erase::{ErasureQueue, ErasureReceiver};
 pub use keys::{KeyFolder, KeyFolderError, SigningKeys};
@@ -71,12 +71,9 @@ impl Issuer {
 
     /// Checks an attestation (R12): only channels to which the policy grants it may attest, and only the policy's
     /// groups. An admin without a channel may attest as well.
-    pub(crate) fn attested(&self, actor: Actor<'_>, attestation: Option<&Attestation>) -> Result<Attested, Problem> {
-        let Some(attestation) = attestation else {
-            return Ok(Attested::default());
-        };
-        let group = (!attestation.group.is_empty()).then(|| attestation.group.clone());
-        if !attestation.disability && group.is_none() {
+    pub(crate) fn attested(&self, actor: Actor<'_>, attestation: Attestation) -> Result<Attested, Problem> {
+        let Attestation { disability, group } = attestation;
+        if !disability && group.is_none() {
             return Ok(Attested::default());
         }
         if actor.channel.is_some_and(|channel| !channel.attests) {
@@ -93,9 +90,6 @@ impl Issuer {
             );
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
-        Ok(Attested {
-            disability: attestation.disability,
-            group,
-        })
+        Ok(Attested { disability, group })
     }
 }

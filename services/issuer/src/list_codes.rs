@@ -1,13 +1,14 @@
 //! `ListCodes`: lists a holder's codes and their states.
 
 use citycode_auth::Caller;
-use citycode_command_auth::{CallerRequest, RequestedParties};
+use citycode_command_auth::{Received, RequestedParties};
 use citycode_domain::lifecycle::SlotState;
 use citycode_domain::status::Life;
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::answer::code_life;
-use citycode_wire::proto::issuer::v1::{CodeState, ListCodesRequest, ListCodesResponse};
+use citycode_wire::proto::issuer::v1::{CodeState, ListCodesResponse};
+use citycode_wire::request::ListCodesQuery;
 
 use crate::Issuer;
 
@@ -17,28 +18,30 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable`.
-    pub async fn list_codes(&self, caller: &Caller, request: &ListCodesRequest) -> Result<ListCodesResponse, Problem> {
+    pub async fn list_codes(
+        &self,
+        caller: &Caller,
+        request: Received<ListCodesQuery>,
+    ) -> Result<ListCodesResponse, Problem> {
+        let Received {
+            command: query,
+            identity,
+        } = request;
+        let guardian_id_number = query.guardian_id_number.as_deref();
         let now = self.authorizer.now()?;
-        let (holder, guardian, guardian_is_asserted) = if request.channel.is_empty() && caller.may_read_history() {
-            let id_number = self.authorizer.id_number(caller, &request.id_number, now)?;
+        let (holder, guardian, guardian_is_asserted) = if query.channel.is_none() && caller.may_read_history() {
+            let id_number = self.authorizer.id_number(caller, &query.id_number, now)?;
             let holder = self.authorizer.holder(&id_number).await?;
-            let guardian = self
-                .authorizer
-                .guardian(caller, &request.guardian_id_number, now)
-                .await?;
+            let guardian = self.authorizer.guardian(caller, guardian_id_number, now).await?;
             (holder, guardian, false)
         } else {
             let requested = RequestedParties {
-                channel: self.authorizer.channel(caller, &request.channel)?,
-                authentication: request.authentication.as_ref().into(),
-                id_number: &request.id_number,
-                guardian_id_number: &request.guardian_id_number,
-                request: CallerRequest {
-                    caller,
-                    method: "list_codes",
-                    command_id: &request.question_id,
-                    message: request,
-                },
+                caller,
+                identity: &identity,
+                channel: self.authorizer.channel(caller, query.channel.as_deref())?,
+                authentication: &query.authentication,
+                id_number: &query.id_number,
+                guardian_id_number,
             };
             let parties = self.authorizer.parties(requested, now).await?;
             (parties.holder, parties.guardian, parties.guardian_is_asserted)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use citycode_auth::Caller;
-use citycode_command_auth::{RequestDigest, command_id, problem_of_execute};
+use citycode_command_auth::{RequestDigest, problem_of_execute};
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
@@ -12,9 +12,8 @@ use citycode_log_folds::keys_stream;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::repeated::Repeated;
 use citycode_token::{KeyEntry, SigningKey as PrivateKey, keys_cose_set, keys_jwks_json};
-use citycode_wire::proto::issuer::v1::{
-    CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysRequest, RotateKeysResponse, SigningKey,
-};
+use citycode_wire::proto::issuer::v1::{CompromiseKeyResponse, ListKeysResponse, RotateKeysResponse, SigningKey};
+use citycode_wire::request::{CompromiseKeyCommand, RotateKeysCommand};
 
 use crate::{Issuer, KeyFolderError};
 
@@ -47,18 +46,14 @@ impl Issuer {
     pub async fn rotate_keys(
         &self,
         caller: &Caller,
-        request: &RotateKeysRequest,
+        command: RotateKeysCommand,
     ) -> Result<RotateKeysResponse, Problem> {
         admin(caller)?;
         let now = self.authorizer.now()?;
         let request_digest = RequestDigest::of("rotate_keys");
-        let context = self.authorizer.context(
-            caller,
-            command_id(&request.command_id)?,
-            request_digest,
-            "admin;unspecified",
-            now,
-        );
+        let context = self
+            .authorizer
+            .context(caller, command.command_id, request_digest, "admin;unspecified", now);
         // A repeat is answered with the key of the earlier attempt, and no other is created.
         let earlier = self
             .authorizer
@@ -80,24 +75,20 @@ impl Issuer {
     pub async fn compromise_key(
         &self,
         caller: &Caller,
-        request: &CompromiseKeyRequest,
+        command: CompromiseKeyCommand,
     ) -> Result<CompromiseKeyResponse, Problem> {
         admin(caller)?;
         let now = self.authorizer.now()?;
         let unknown = || Problem::new(Code::NotFound, "there is no signing key with this id");
-        let key_id = KeyId::from_hex(&request.key_id).ok_or_else(unknown)?;
+        let key_id = command.key_id.ok_or_else(unknown)?;
         // Another issuer may just have added it.
         let caught_up = self.authorizer.log.catch_up_with(&keys_stream()).await;
         caught_up.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
         self.keys.keyring().get(key_id).ok_or_else(unknown)?;
         let request_digest = RequestDigest::of("compromise_key").bytes(&key_id.0);
-        let context = self.authorizer.context(
-            caller,
-            command_id(&request.command_id)?,
-            request_digest,
-            "admin;unspecified",
-            now,
-        );
+        let context = self
+            .authorizer
+            .context(caller, command.command_id, request_digest, "admin;unspecified", now);
         self.change_keys(&context, || self.compromise(key_id, now)).await?;
         Ok(CompromiseKeyResponse { key: self.key(key_id) })
     }

@@ -1,7 +1,7 @@
 //! `Register`: registers a resident (R3, R8). The answer is the same for new and registered persons (R31).
 
 use citycode_auth::Caller;
-use citycode_command_auth::{Actor, CallerRequest, RequestDigest, command_id, problem_of_execute, problem_of_vault};
+use citycode_command_auth::{Actor, Received, RequestDigest, problem_of_execute, problem_of_vault};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::{HolderState, register_holder};
@@ -10,7 +10,8 @@ use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_vault::{Found, Person};
-use citycode_wire::proto::issuer::v1::{RegisterRequest, RegisterResponse};
+use citycode_wire::proto::issuer::v1::RegisterResponse;
+use citycode_wire::request::RegisterCommand;
 
 use crate::{Attested, Issuer};
 
@@ -21,39 +22,38 @@ impl Issuer {
     /// Registers a resident. Repeating it changes nothing.
     ///
     /// # Errors
-    /// `not_allowed`, `channel_not_allowed`, `invalid_id_number`, `invalid_name`, `rate_limited`, `unavailable`.
-    pub async fn register(&self, caller: &Caller, request: &RegisterRequest) -> Result<RegisterResponse, Problem> {
+    /// `not_allowed`, `channel_not_allowed`, `invalid_request`, `invalid_id_number`, `rate_limited`, `unavailable`.
+    pub async fn register(
+        &self,
+        caller: &Caller,
+        request: Received<RegisterCommand>,
+    ) -> Result<RegisterResponse, Problem> {
+        let Received { command, identity } = request;
         let now = self.authorizer.now()?;
         // Only an admin may omit the channel.
-        let channel = if request.channel.is_empty() && caller.is_admin() {
+        let channel = if command.channel.is_none() && caller.is_admin() {
             None
         } else {
-            Some(self.authorizer.channel(caller, &request.channel)?)
+            Some(self.authorizer.channel(caller, command.channel.as_deref())?)
         };
-        let attested = self.attested(Actor { channel }, request.attestation.as_ref())?;
-        let name = person_name(&request.name)?;
-        let id_number = self.authorizer.id_number(caller, &request.id_number, now)?;
+        let attested = self.attested(Actor { channel }, command.attestation)?;
+        let id_number = self.authorizer.id_number(caller, &command.id_number, now)?;
         let actor = match channel {
             Some(channel) => {
-                let authenticated = request.authentication.as_ref().into();
-                let authenticated = self.authorizer.authenticate(channel, authenticated, &id_number)?;
-                let sent = CallerRequest {
-                    caller,
-                    method: "register",
-                    command_id: &request.command_id,
-                    message: request,
-                };
-                let method = self.authorizer.consume_assertion(authenticated, &sent).await?;
+                let authenticated = self
+                    .authorizer
+                    .authenticate(channel, &command.authentication, &id_number)?;
+                let method = self.authorizer.consume_assertion(authenticated, &identity).await?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "admin;unspecified".to_owned(),
         };
         for _ in 0..MAX_ATTEMPTS {
-            let found = self.find_or_create(&id_number, &name, &attested).await?;
+            let found = self.find_or_create(&id_number, &command.name, &attested).await?;
             let request_digest = RequestDigest::of("register").holder(Some(found.holder));
-            let context =
-                self.authorizer
-                    .context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
+            let context = self
+                .authorizer
+                .context(caller, command.command_id, request_digest, &actor, now);
             let decide = |state: &HolderState, _now| Ok::<_, Problem>(register_holder::decide(state, found.holder));
             self.authorizer
                 .log
@@ -92,8 +92,4 @@ impl Issuer {
         let found = self.authorizer.vault.find_or_create(id_number, candidate, person).await;
         found.map_err(|error| problem_of_vault(&error))
     }
-}
-
-pub(crate) fn person_name(text: &str) -> Result<PersonName, Problem> {
-    PersonName::parse(text).map_err(|invalid| Problem::new(Code::InvalidName, invalid.to_string()))
 }

@@ -2,12 +2,13 @@
 //! both persons, or an officer, records one; only an officer ends one.
 
 use citycode_auth::Caller;
-use citycode_command_auth::{CallerRequest, RequestDigest, command_id, problem_of_execute, problem_of_refusal};
+use citycode_command_auth::{Received, RequestDigest, problem_of_execute, problem_of_refusal};
 use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::lifecycle::{HolderState, relationship};
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::proto::issuer::v1::{RelateRequest, RelateResponse, UnrelateRequest, UnrelateResponse};
+use citycode_wire::proto::issuer::v1::{RelateResponse, UnrelateResponse};
+use citycode_wire::request::{RelateCommand, UnrelateCommand};
 
 use crate::Issuer;
 
@@ -16,32 +17,26 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `invalid_request`, `unavailable`.
-    pub async fn relate(&self, caller: &Caller, request: &RelateRequest) -> Result<RelateResponse, Problem> {
+    pub async fn relate(&self, caller: &Caller, request: Received<RelateCommand>) -> Result<RelateResponse, Problem> {
+        let Received { command, identity } = request;
         let now = self.authorizer.now()?;
-        let by_officer = caller.is_officer() && request.channel.is_empty();
-        let guardian_number = self.authorizer.id_number(caller, &request.guardian_id_number, now)?;
-        let dependent_number = self.authorizer.id_number(caller, &request.dependent_id_number, now)?;
+        let by_officer = caller.is_officer() && command.channel.is_none();
+        let guardian_number = self.authorizer.id_number(caller, &command.guardian_id_number, now)?;
+        let dependent_number = self.authorizer.id_number(caller, &command.dependent_id_number, now)?;
         let actor = if by_officer {
             "officer;unspecified".to_owned()
         } else {
-            let channel = self.authorizer.channel(caller, &request.channel)?;
-            let guardian = request.guardian_authentication.as_ref().into();
-            let dependent = request.dependent_authentication.as_ref().into();
+            let channel = self.authorizer.channel(caller, command.channel.as_deref())?;
+            let (guardian, dependent) = (&command.guardian_authentication, &command.dependent_authentication);
             let guardian = self.authorizer.authenticate(channel, guardian, &guardian_number)?;
             let dependent = self.authorizer.authenticate(channel, dependent, &dependent_number)?;
             // Neither assertion is consumed before both are checked.
-            let sent = CallerRequest {
-                caller,
-                method: "relate",
-                command_id: &request.command_id,
-                message: request,
-            };
             self.authorizer
-                .consume_one_assertion(guardian, &sent, "guardian")
+                .consume_one_assertion(guardian, &identity, "guardian")
                 .await?;
             let method = self
                 .authorizer
-                .consume_one_assertion(dependent, &sent, "dependent")
+                .consume_one_assertion(dependent, &identity, "dependent")
                 .await?;
             format!("channel:{};{method}", channel.name)
         };
@@ -55,7 +50,7 @@ impl Issuer {
             .holder(Some(dependent));
         let context = self
             .authorizer
-            .context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
+            .context(caller, command.command_id, request_digest, &actor, now);
         let decide = |state: &HolderState, _now| {
             relationship::decide_record(state, dependent, guardian).map_err(problem_of_refusal)
         };
@@ -71,7 +66,7 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `relationship_unknown`, `unavailable`.
-    pub async fn unrelate(&self, caller: &Caller, request: &UnrelateRequest) -> Result<UnrelateResponse, Problem> {
+    pub async fn unrelate(&self, caller: &Caller, command: UnrelateCommand) -> Result<UnrelateResponse, Problem> {
         if !caller.is_officer() {
             return Err(Problem::new(
                 Code::NotAllowed,
@@ -79,11 +74,11 @@ impl Issuer {
             ));
         }
         let now = self.authorizer.now()?;
-        let guardian_number = self.authorizer.id_number(caller, &request.guardian_id_number, now)?;
-        let dependent_number = self.authorizer.id_number(caller, &request.dependent_id_number, now)?;
+        let guardian_number = self.authorizer.id_number(caller, &command.guardian_id_number, now)?;
+        let dependent_number = self.authorizer.id_number(caller, &command.dependent_id_number, now)?;
         let guardian = self.authorizer.holder(&guardian_number).await?;
         let dependent = self.authorizer.holder(&dependent_number).await?;
-        self.end_relationship(caller, command_id(&request.command_id)?, guardian, dependent, now)
+        self.end_relationship(caller, command.command_id, guardian, dependent, now)
             .await?;
         Ok(UnrelateResponse {})
     }

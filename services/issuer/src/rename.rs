@@ -12,10 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use citycode_auth::Caller;
-use citycode_command_auth::{
-    CallerRequest, RequestDigest, command_id, problem_of_execute, problem_of_refusal, problem_of_request,
-    problem_of_vault,
-};
+use citycode_command_auth::{Received, RequestDigest, problem_of_execute, problem_of_refusal, problem_of_vault};
 use citycode_domain::event::{Event, Sealed};
 use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::lifecycle::{HolderState, Refusal, rename_holder};
@@ -26,11 +23,10 @@ use citycode_holder_log::{Decide, Decided, ExecuteError, Executed};
 use citycode_service_kit::entropy::Draw;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_vault::{NameApplied, Vault};
-use citycode_wire::proto::issuer::v1::{RenameRequest, RenameResponse};
-use citycode_wire::request::reason;
+use citycode_wire::proto::issuer::v1::RenameResponse;
+use citycode_wire::request::RenameCommand;
 
 use crate::Issuer;
-use crate::register::person_name;
 
 /// The reader version that introduced the event.
 const SINCE: ReaderVersion = ReaderVersion(2);
@@ -39,14 +35,14 @@ impl Issuer {
     /// Corrects a person's name.
     ///
     /// # Errors
-    /// `not_allowed`, `channel_not_allowed`, `invalid_id_number`, `invalid_name`, `invalid_request` without a reason,
-    /// `not_registered`, `idempotency_key_reused`, `rate_limited`; `unavailable`, also while the previous release may
+    /// `not_allowed`, `channel_not_allowed`, `invalid_request`, `invalid_id_number`, `not_registered`, `idempotency_key_reused`, `rate_limited`; `unavailable`, also while the previous release may
     /// read the log.
-    pub async fn rename(&self, caller: &Caller, request: &RenameRequest) -> Result<RenameResponse, Problem> {
+    pub async fn rename(&self, caller: &Caller, request: Received<RenameCommand>) -> Result<RenameResponse, Problem> {
+        let Received { command, identity } = request;
         let authorizer = &self.authorizer;
         let now = authorizer.now()?;
-        let by_officer = request.channel.is_empty() && caller.is_officer();
-        if !by_officer && request.channel.is_empty() && caller.only_channel().is_none() {
+        let by_officer = command.channel.is_none() && caller.is_officer();
+        if !by_officer && command.channel.is_none() && caller.only_channel().is_none() {
             return Err(Problem::new(
                 Code::NotAllowed,
                 "correcting a name is an officer's act, or a channel's with an assertion",
@@ -55,38 +51,29 @@ impl Issuer {
         let channel = if by_officer {
             None
         } else {
-            Some(authorizer.channel(caller, &request.channel)?)
+            Some(authorizer.channel(caller, command.channel.as_deref())?)
         };
-        let name = person_name(&request.name)?;
-        let reason = reason(&request.reason).map_err(problem_of_request)?;
-        let id_number = authorizer.id_number(caller, &request.id_number, now)?;
+        let id_number = authorizer.id_number(caller, &command.id_number, now)?;
         self.check_reader_version()?;
         let actor = match channel {
             Some(channel) => {
-                let authenticated =
-                    authorizer.authenticate_by_assertion(request.authentication.as_ref().into(), &id_number)?;
-                let sent = CallerRequest {
-                    caller,
-                    method: "rename",
-                    command_id: &request.command_id,
-                    message: request,
-                };
-                let method = authorizer.consume_assertion(authenticated, &sent).await?;
+                let authenticated = authorizer.authenticate_by_assertion(&command.authentication, &id_number)?;
+                let method = authorizer.consume_assertion(authenticated, &identity).await?;
                 format!("channel:{};{method}", channel.name)
             }
             None => "officer;unspecified".to_owned(),
         };
         let holder = authorizer.holder(&id_number).await?;
         let key = authorizer.reason_key(&id_number).await?;
-        let (reason, digest) = authorizer.seal_reason(&reason, &key);
+        let (reason, digest) = authorizer.seal_reason(&command.reason, &key);
         // The name is not part of the digest, because the log would keep it forever. The vault compares names instead.
         let request_digest = RequestDigest::of("rename").holder(Some(holder)).bytes(&digest);
-        let context = authorizer.context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
+        let context = authorizer.context(caller, command.command_id, request_digest, &actor, now);
         let correction = Correction {
             vault: &*authorizer.vault,
             holder,
             change: NameChangeId(authorizer.entropy.array()),
-            name: &name,
+            name: &command.name,
             reason,
             staged: AtomicBool::new(false),
         };

@@ -1,14 +1,15 @@
 //! `Reprint`: returns the existing code again, byte for byte, unsealed from the log (R6).
 
 use citycode_auth::Caller;
-use citycode_command_auth::{CallerRequest, RequestedParties, problem_of_execute, problem_of_refusal};
+use citycode_command_auth::{Received, RequestedParties, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::HeldCode;
 use citycode_domain::lifecycle::reprint_code;
 use citycode_domain::policy::{ChannelAct, KindPolicy};
 use citycode_service_kit::problem::Problem;
 use citycode_vault::PersonFile;
-use citycode_wire::proto::issuer::v1::{IssuedCode, ReprintRequest, ReprintResponse};
+use citycode_wire::proto::issuer::v1::{IssuedCode, ReprintResponse};
+use citycode_wire::request::ReprintCommand;
 
 use crate::Issuer;
 use crate::answer::{issued_code, unseal};
@@ -18,21 +19,22 @@ impl Issuer {
     ///
     /// # Errors
     /// `channel_not_allowed`, `on_hold`, `no_valid_code`, and those of every command for a person.
-    pub async fn reprint(&self, caller: &Caller, request: &ReprintRequest) -> Result<ReprintResponse, Problem> {
+    pub async fn reprint(
+        &self,
+        caller: &Caller,
+        request: Received<ReprintCommand>,
+    ) -> Result<ReprintResponse, Problem> {
+        let Received { command, identity } = request;
         let now = self.authorizer.now()?;
-        let channel = self.authorizer.channel(caller, &request.channel)?;
-        let kind = self.authorizer.kind(&request.kind)?;
+        let channel = self.authorizer.channel(caller, command.channel.as_deref())?;
+        let kind = self.authorizer.kind(&command.kind)?;
         let requested = RequestedParties {
+            caller,
+            identity: &identity,
             channel,
-            authentication: request.authentication.as_ref().into(),
-            id_number: &request.id_number,
-            guardian_id_number: &request.guardian_id_number,
-            request: CallerRequest {
-                caller,
-                method: "reprint",
-                command_id: &request.command_id,
-                message: request,
-            },
+            authentication: &command.authentication,
+            id_number: &command.id_number,
+            guardian_id_number: command.guardian_id_number.as_deref(),
         };
         let parties = self.authorizer.parties(requested, now).await?;
         let hidden = |problem| parties.mask_unregistered(problem, kind, channel, ChannelAct::Reprint, now);
@@ -41,7 +43,7 @@ impl Issuer {
         let code = reprint_code::decide(&state, kind, channel, parties.guardian, now);
         let code = code.map_err(|refusal| hidden(problem_of_refusal(refusal)))?;
         let person = self.authorizer.open_person(parties.holder).await.map_err(hidden)?;
-        let code = self.read_issued_code(&code.code, kind, &person, request.print).await?;
+        let code = self.read_issued_code(&code.code, kind, &person, command.print).await?;
         Ok(ReprintResponse { code: Some(code) })
     }
 

@@ -179,7 +179,7 @@ async fn an_elapsed_deadline_reports_whether_the_change_was_begun() {
             .metadata_mut()
             .insert("grpc-timeout", time.parse().expect("a header"));
         request.extensions_mut().insert(Arc::clone(&city.admin));
-        let api = IssuerGrpc(Arc::clone(&city.issuer));
+        let api = IssuerGrpc(Arc::clone(&city.issuer.0));
         async move { Problem::from(api.issue(request).await.expect_err("nobody folds")) }
     };
     let appended = tokio::spawn(call("5S"));

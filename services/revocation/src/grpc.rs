@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use citycode_auth::caller;
-use citycode_command_auth::problem_of_request;
+use citycode_command_auth::{Received, problem_of_request};
 use citycode_service_kit::deadline;
 use citycode_wire::proto::revocation::v1 as proto;
 use citycode_wire::proto::revocation::v1::revocation_service_server::RevocationService;
@@ -15,43 +15,41 @@ use crate::Revocation;
 #[derive(Clone)]
 pub struct RevocationGrpc(pub Arc<Revocation>);
 
-/// Parsed methods take a command that [`citycode_wire::request`] makes of the message; the others take the message.
+/// Implements the service; these methods take the command that [`citycode_wire::request`] makes of the message.
 macro_rules! unary {
-    (
-        parsed { $($parsed:ident: $parsed_request:ident => $parsed_response:ident,)+ }
-        message { $($method:ident: $request:ident => $response:ident,)+ }
-    ) => {
+    ($($method:ident: $request:ident => $response:ident,)+) => {
         #[tonic::async_trait]
         impl RevocationService for RevocationGrpc {
-            $(
-                async fn $parsed(
-                    &self,
-                    request: Request<proto::$parsed_request>,
-                ) -> Result<Response<proto::$parsed_response>, Status> {
-                    let caller = caller(&request);
-                    let (metadata, _, message) = request.into_parts();
-                    let answer = async {
-                        let caller = caller?;
-                        let command = message.try_into().map_err(problem_of_request)?;
-                        self.0.$parsed(&caller, command).await
-                    };
-                    Ok(Response::new(deadline::change(&metadata, answer).await?))
-                }
-            )+
-
             $(
                 async fn $method(
                     &self,
                     request: Request<proto::$request>,
                 ) -> Result<Response<proto::$response>, Status> {
-                    let (metadata, message) = (request.metadata(), request.get_ref());
+                    let caller = caller(&request);
+                    let (metadata, _, message) = request.into_parts();
                     let answer = async {
-                        let caller = caller(&request)?;
-                        self.0.$method(&caller, message).await
+                        let caller = caller?;
+                        let command = message.try_into().map_err(problem_of_request)?;
+                        self.0.$method(&caller, command).await
                     };
-                    Ok(Response::new(deadline::change(metadata, answer).await?))
+                    Ok(Response::new(deadline::change(&metadata, answer).await?))
                 }
             )+
+
+            async fn report_loss(
+                &self,
+                request: Request<proto::ReportLossRequest>,
+            ) -> Result<Response<proto::ReportLossResponse>, Status> {
+                let caller = caller(&request);
+                let (metadata, _, message) = request.into_parts();
+                let answer = async {
+                    let (caller, entropy) = (caller?, &*self.0.authorizer.entropy);
+                    // The use of an assertion is bound to the whole message.
+                    let received = Received::parse(&caller, "report_loss", message, |message| &message.command_id, entropy)?;
+                    self.0.report_loss(&caller, received).await
+                };
+                Ok(Response::new(deadline::change(&metadata, answer).await?))
+            }
 
             async fn get_status_list(
                 &self,
@@ -78,14 +76,9 @@ macro_rules! unary {
 }
 
 unary! {
-    parsed {
-        revoke: RevokeRequest => RevokeResponse,
-        revoke_code: RevokeCodeRequest => RevokeCodeResponse,
-        suspend: SuspendRequest => SuspendResponse,
-        reinstate: ReinstateRequest => ReinstateResponse,
-        set_standing: SetStandingRequest => SetStandingResponse,
-    }
-    message {
-        report_loss: ReportLossRequest => ReportLossResponse,
-    }
+    revoke: RevokeRequest => RevokeResponse,
+    revoke_code: RevokeCodeRequest => RevokeCodeResponse,
+    suspend: SuspendRequest => SuspendResponse,
+    reinstate: ReinstateRequest => ReinstateResponse,
+    set_standing: SetStandingRequest => SetStandingResponse,
 }

@@ -70,7 +70,7 @@ impl Revocation {
         }
         let id_number = authorizer.id_number(caller, &act.id_number, now)?;
         let holder = authorizer.holder(&id_number).await?;
-        let guardian = act.guardian_id_number.as_deref().unwrap_or_default();
+        let guardian = act.guardian_id_number.as_deref();
         let guardian = authorizer.guardian(caller, guardian, now).await?;
         if per_guardian && guardian.is_none() {
             return Err(problem_of_refusal(Refusal::GuardianNeeded));

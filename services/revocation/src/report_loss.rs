@@ -1,14 +1,13 @@
 //! `ReportLoss`: the holder reports a code as lost. This requires the person, not the code (R14, R15).
 
 use citycode_auth::Caller;
-use citycode_command_auth::{
-    CallerRequest, RequestDigest, RequestedParties, command_id, problem_of_execute, problem_of_refusal,
-};
+use citycode_command_auth::{Received, RequestDigest, RequestedParties, problem_of_execute, problem_of_refusal};
 use citycode_domain::event::Event;
 use citycode_domain::lifecycle::{HolderState, report_loss};
 use citycode_domain::policy::ChannelAct;
 use citycode_service_kit::problem::Problem;
-use citycode_wire::proto::revocation::v1::{ReportLossRequest, ReportLossResponse};
+use citycode_wire::proto::revocation::v1::ReportLossResponse;
+use citycode_wire::request::ReportLossCommand;
 
 use crate::Revocation;
 
@@ -20,23 +19,20 @@ impl Revocation {
     pub async fn report_loss(
         &self,
         caller: &Caller,
-        request: &ReportLossRequest,
+        request: Received<ReportLossCommand>,
     ) -> Result<ReportLossResponse, Problem> {
+        let Received { command, identity } = request;
         let authorizer = &self.authorizer;
         let now = authorizer.now()?;
-        let channel = authorizer.channel(caller, &request.channel)?;
-        let kind = authorizer.kind(&request.kind)?;
+        let channel = authorizer.channel(caller, command.channel.as_deref())?;
+        let kind = authorizer.kind(&command.kind)?;
         let requested = RequestedParties {
+            caller,
+            identity: &identity,
             channel,
-            authentication: request.authentication.as_ref().into(),
-            id_number: &request.id_number,
-            guardian_id_number: &request.guardian_id_number,
-            request: CallerRequest {
-                caller,
-                method: "report_loss",
-                command_id: &request.command_id,
-                message: request,
-            },
+            authentication: &command.authentication,
+            id_number: &command.id_number,
+            guardian_id_number: command.guardian_id_number.as_deref(),
         };
         let parties = authorizer.parties(requested, now).await?;
         let (holder, guardian) = (parties.holder, parties.guardian);
@@ -47,7 +43,7 @@ impl Revocation {
             .holder(Some(holder))
             .holder(guardian);
         let actor = format!("channel:{};{}", channel.name, parties.method);
-        let context = authorizer.context(caller, command_id(&request.command_id)?, request_digest, &actor, now);
+        let context = authorizer.context(caller, command.command_id, request_digest, &actor, now);
         authorizer
             .refuse_unrelated_guardian(&parties, kind, channel, ChannelAct::ReportLoss, &context)
             .await?;

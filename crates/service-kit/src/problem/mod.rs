@@ -87,6 +87,12 @@ impl Problem {
         this.with_fix("Send a valid access token as \"authorization: Bearer TOKEN\".")
     }
 
+    /// `invalid_request` because of a field that `fault` names. A fault must not repeat what was sent.
+    #[must_use]
+    pub fn invalid_request(fault: &impl std::error::Error) -> Self {
+        Self::new(Code::InvalidRequest, fault.to_string())
+    }
+
     /// `unavailable` for a request that may have been executed nevertheless. It is marked as such, so that a client
     /// that retries at another instance does not take that instance's refusal for the outcome.
     #[must_use]

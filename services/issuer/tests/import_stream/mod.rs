@@ -22,7 +22,7 @@ async fn an_import_ends_with_its_callers_token_and_a_later_row_is_not_imported()
     let mut caller = Caller::new(CallerId::new("test", "importer").expect("an id"), vec![Role::Admin]);
     caller.valid_until = Some(UnixSeconds(city.clock.now().0 + 60));
     let caller = Arc::new(caller);
-    let face = IssuerGrpc(Arc::clone(&city.issuer));
+    let face = IssuerGrpc(Arc::clone(&city.issuer.0));
     let server = IssuerServiceServer::with_interceptor(face, move |mut request: Request<()>| {
         request.extensions_mut().insert(Arc::clone(&caller));
         Ok(request)

@@ -140,7 +140,7 @@ async fn a_key_that_is_marked_twice_concurrently_is_replaced_once() {
     let mut marks = tokio::task::JoinSet::new();
     for number in 0..8 {
         let city = if number % 2 == 0 { &one } else { &other };
-        let (issuer, admin) = (Arc::clone(&city.issuer), Arc::clone(&city.admin));
+        let (issuer, admin) = (city.issuer.clone(), Arc::clone(&city.admin));
         let request = CompromiseKeyRequest {
             key_id: marked.clone(),
             ..CompromiseKeyRequest::default()

@@ -1,6 +1,5 @@
 //! A relationship that is recorded while its guardian is erased, as two issuers may do concurrently.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_domain::id_number::IdNumber;
@@ -99,7 +98,7 @@ async fn r17_a_family_code_is_ended_although_the_guardians_erasure_had_not_read_
     let late = |state: &HolderState, _| relationship::decide_record(state, other, guardian);
     let recorded = city.issuer.authorizer.log.execute(other, &context(&city), &late).await;
     assert!(recorded.expect("recorded").is_new());
-    let issuer = Arc::clone(&city.issuer);
+    let issuer = city.issuer.clone();
     let ending = tokio::spawn(async move { issuer.keep_ending_orphaned().await });
     eventually("the family code is dead", PATIENCE, async || {
         family_code(&city, &child).await == CodeLife::Revoked

@@ -19,7 +19,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::fixture::{City, TODAY};
+use crate::fixture::{City, Edge, TODAY};
 use crate::issue;
 
 const PROVIDER: &str = "https://idp.example";
@@ -48,7 +48,7 @@ pub(crate) fn assertion_named(name: &str, id_number: &str, now: i64) -> String {
 }
 
 /// The same issuer with channels that need assertions; its register, in this folder, has this capacity.
-pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issuer {
+pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Edge {
     let x = BASE64URL_NOPAD.encode(pair().public_key().as_ref());
     let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "p1", "x": x}]}).to_string();
     let keys = TrustedKeys::new()
@@ -73,13 +73,13 @@ pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Issu
         }),
         limits: CommandLimits::new(&*issuer.authorizer.entropy),
     };
-    Issuer {
+    Edge(Arc::new(Issuer {
         authorizer: Arc::new(authorizer),
         keys: Arc::clone(&issuer.keys),
         leases: Arc::clone(&issuer.leases),
         id_check_key: citycode_token::IdCheckKey::from_bytes([3; 32]),
         erasures: Arc::clone(&issuer.erasures),
-    }
+    }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

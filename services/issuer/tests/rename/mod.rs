@@ -327,7 +327,7 @@ async fn concurrent_corrections_at_two_issuers_leave_the_name_of_the_last_commit
         let mut corrections = tokio::task::JoinSet::new();
         for (number, name) in names.iter().enumerate() {
             let city = if number % 2 == 0 { &first } else { &second };
-            let (issuer, admin) = (Arc::clone(&city.issuer), Arc::clone(&city.admin));
+            let (issuer, admin) = (city.issuer.clone(), Arc::clone(&city.admin));
             let request = rename(&person, name);
             corrections.spawn(async move { issuer.rename(&admin, &request).await });
         }
@@ -366,7 +366,7 @@ async fn r28_corrections_during_an_erasure_restore_no_personal_data() {
         let holder = city.holder(&person).await.expect("known");
         let mut acts = tokio::task::JoinSet::new();
         for number in 0..8 {
-            let (issuer, admin, person) = (Arc::clone(&city.issuer), Arc::clone(&city.admin), person.clone());
+            let (issuer, admin, person) = (city.issuer.clone(), Arc::clone(&city.admin), person.clone());
             acts.spawn(async move {
                 if number == 3 {
                     let erase = EraseRequest {

@@ -93,7 +93,7 @@ async fn a_block_is_leased_without_the_holders_lock_and_an_index_of_another_wind
     let changing = tokio::spawn(async move { log.execute(holder, &context, &*other).await.map(drop) });
     waiting.waits.acquire().await.expect("it is never closed").forget();
 
-    let (issuer, admin) = (Arc::clone(&city.issuer), Arc::clone(&city.admin));
+    let (issuer, admin) = (city.issuer.clone(), Arc::clone(&city.admin));
     let request = issue("sampling", "app", &person);
     let issuing = tokio::spawn(async move { issuer.issue(&admin, &request).await });
     eventually("a block is leased", PATIENCE, async || leases(&city).await.len() == 1).await;
@@ -124,7 +124,7 @@ async fn issuers_in_conflict_use_no_index_and_no_nonce_twice() {
     let mut reissues = tokio::task::JoinSet::new();
     for number in 0..60 {
         let city = if number % 2 == 0 { &first } else { &second };
-        let (issuer, admin) = (Arc::clone(&city.issuer), Arc::clone(&city.admin));
+        let (issuer, admin) = (city.issuer.clone(), Arc::clone(&city.admin));
         let request = issue("sampling", "app", &person);
         reissues.spawn(async move { issuer.issue(&admin, &request).await });
     }
