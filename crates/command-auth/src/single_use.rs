@@ -197,11 +197,18 @@ mod tests {
         }
     }
 
+    fn received(message: ReportLossRequest) -> Result<Received<ReportLossCommand>, Problem> {
+        Received::parse(
+            &caller(),
+            "report_loss",
+            message,
+            |message| &message.command_id,
+            &OsEntropy,
+        )
+    }
+
     fn identity(message: ReportLossRequest) -> RequestIdentity {
-        let command_id = |message: &ReportLossRequest| -> &[u8] { &message.command_id };
-        let received: Received<ReportLossCommand> =
-            Received::parse(&caller(), "report_loss", message, command_id, &OsEntropy).expect("a good request");
-        received.identity
+        received(message).ok().expect("a good request").identity
     }
 
     /// The register of uses outlives a release, so a repetition must have the same digest in the next one.
@@ -230,5 +237,12 @@ mod tests {
         assert_ne!(one.of_use(""), other.of_use(""));
         let [one, other] = [(); 2].map(|()| identity(request(&[7; 16])));
         assert_eq!(one.of_use(""), other.of_use(""));
+    }
+
+    #[test]
+    fn the_problem_of_an_invalid_field_names_it() {
+        let problem = received(request(&[7; 15])).err().expect("refused");
+        assert_eq!(problem.code(), Code::InvalidRequest);
+        assert_eq!(problem.detail(), "command_id: has exactly 16 bytes");
     }
 }

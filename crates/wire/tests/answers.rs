@@ -3,14 +3,12 @@
 
 use citycode_domain::admission::{Decision, Reason, explain};
 use citycode_domain::ids::{CodeId, CommitPosition};
-use citycode_domain::reason::InvalidReason;
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Death, Life};
 use citycode_domain::time::Timestamp;
 use citycode_wire::answer::{code_life, code_life_name, standing, standing_value};
 use citycode_wire::proto::issuer::v1::CodeLife;
-use citycode_wire::proto::{audit, model, revocation, verifier::v1};
-use citycode_wire::request::{self, FieldFault, HistorySubject, InvalidRequest, OfficerAct, Shown, StandingAct};
+use citycode_wire::proto::{model, verifier::v1};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer, decision, decision_value, reason, reason_value};
 
 #[test]
@@ -112,95 +110,4 @@ fn an_earlier_end_takes_precedence_over_expiry() {
         assert_eq!(code_life(life, expired), sent);
         assert_eq!(code_life_name(sent), Some(name));
     }
-}
-
-fn fault<T: core::fmt::Debug>(result: Result<T, InvalidRequest>) -> (&'static str, FieldFault) {
-    let InvalidRequest { field, fault } = result.expect_err("a bad request");
-    (field, fault)
-}
-
-#[test]
-fn r22_an_officers_action_names_a_reason() {
-    let good = revocation::v1::RevokeRequest {
-        command_id: vec![7; 16],
-        kind: "offline".to_owned(),
-        id_number: "11010519491231002X".to_owned(),
-        guardian_id_number: String::new(),
-        reason: " found in the street ".to_owned(),
-    };
-    let act = OfficerAct::try_from(good.clone()).expect("a good request");
-    assert_eq!(act.reason.as_str(), "found in the street");
-    assert_eq!(act.guardian_id_number, None);
-    assert_eq!(format!("{act:?}"), "OfficerAct { kind: \"offline\", .. }");
-
-    let bad = revocation::v1::RevokeRequest {
-        reason: "  ".to_owned(),
-        ..good.clone()
-    };
-    assert_eq!(
-        fault(OfficerAct::try_from(bad)),
-        ("reason", FieldFault::Reason(InvalidReason::Empty))
-    );
-    let bad = revocation::v1::RevokeRequest {
-        command_id: vec![7; 15],
-        ..good.clone()
-    };
-    assert_eq!(
-        fault(OfficerAct::try_from(bad)),
-        ("command_id", FieldFault::WrongLength { bytes: 16 })
-    );
-    let unknown = revocation::v1::RevokeRequest {
-        kind: "k".repeat(65),
-        ..good
-    };
-    assert!(
-        OfficerAct::try_from(unknown).is_ok(),
-        "only the policy knows the names of kinds"
-    );
-}
-
-#[test]
-fn r21_an_unspecified_standing_is_refused() {
-    for standing in [0, 4, -1] {
-        let bad = revocation::v1::SetStandingRequest {
-            standing,
-            reason: "a test result".to_owned(),
-            ..Default::default()
-        };
-        assert_eq!(
-            fault(StandingAct::try_from(bad)),
-            ("standing", FieldFault::UnknownValue)
-        );
-    }
-}
-
-#[test]
-fn ids_are_parsed_only_from_hex_digits() {
-    assert_eq!(request::code_id("code_id", "ABABABABABABABAB"), Ok(CodeId([0xab; 8])));
-    assert_eq!(request::list_id("list", "01429a30").map(|list| list.0), Ok(0x0142_9a30));
-    for bad in ["", "0142", "0142 a30", "+1429a30"] {
-        assert_eq!(
-            fault(request::list_id("list", bad)),
-            ("list", FieldFault::NotHex { digits: 8 })
-        );
-        assert_eq!(fault(request::key_id("key_id", bad)).0, "key_id");
-    }
-    let nothing = audit::v1::HistoryRequest { subject: None };
-    assert_eq!(
-        fault(HistorySubject::try_from(&nothing)),
-        ("subject", FieldFault::Missing)
-    );
-}
-
-#[test]
-fn a_code_that_is_too_long_is_unreadable_and_no_scan_at_all_is_an_error() {
-    let scan = |scan| v1::VerifyRequest {
-        scan,
-        ..Default::default()
-    };
-    let long = scan(Some(v1::verify_request::Scan::Code("A".repeat(4_297))));
-    assert_eq!(request::shown(&long), Ok(Shown::Code("")));
-    let longest = scan(Some(v1::verify_request::Scan::Code("A".repeat(4_296))));
-    assert!(matches!(request::shown(&longest), Ok(Shown::Code(text)) if text.len() == 4_296));
-    assert_eq!(fault(request::shown(&scan(None))), ("scan", FieldFault::Missing));
 }

@@ -2,6 +2,7 @@
 
 use citycode_domain::admission::{Decision, Reason};
 use citycode_service_kit::problem::{Code, Outcome};
+use citycode_wire::limits::{DEVICE, Limit, METHOD, PERSON_NAME, REASON, SCAN_ID};
 use serde_json::{Value, json};
 
 /// Paths that need no token.
@@ -31,8 +32,23 @@ const PROBLEM_STATUSES: [(u16, &str); 11] = [
     ),
 ];
 
+/// Longest values of requests: (property, limit). `maxLength` counts characters, so a limit in bytes is reached earlier by
+/// a text that is not ASCII; white space around names and reasons does not count.
+const REQUEST_LIMITS: [(&str, Limit); 10] = [
+    ("Authentication/method", METHOD),
+    ("RegisterBody/name", PERSON_NAME),
+    ("RenameBody/name", PERSON_NAME),
+    ("ImportRow/name", PERSON_NAME),
+    ("RenameBody/reason", REASON),
+    ("RevokeCodeBody/reason", REASON),
+    ("OfficerBody/reason", REASON),
+    ("StandingBody/reason", REASON),
+    ("VerifyBody/device", DEVICE),
+    ("VerifyBody/scan_id", SCAN_ID),
+];
+
 /// Patterns and enumerations of answers, which the handlers' types do not declare: (property, additions to its schema).
-/// Requests are not completed, because they accept more than answers contain.
+/// Requests get only their limits, because they accept more than answers contain.
 fn answer_schemas() -> [(&'static str, Value); 8] {
     let hex = |digits: u8| json!({"pattern": format!("^[0-9a-f]{{{digits}}}$")});
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
@@ -59,7 +75,8 @@ pub(crate) fn finished(description: utoipa::openapi::OpenApi) -> Vec<u8> {
             "description": "An access token: `authorization: Bearer TOKEN`",
         }
     });
-    for (place, says) in answer_schemas() {
+    let limits = REQUEST_LIMITS.map(|(place, limit)| (place, json!({"maxLength": limit.max})));
+    for (place, says) in answer_schemas().into_iter().chain(limits) {
         let (schema, property) = place.split_once('/').expect("a schema and its property");
         let said = says.as_object().expect("an object").clone();
         let property = &mut document["components"]["schemas"][schema]["properties"][property];

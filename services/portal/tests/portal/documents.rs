@@ -1,9 +1,10 @@
 //! The OpenAPI description and the page to browse it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Body;
 use citycode_portal::Portal;
+use citycode_wire::limits::FIELDS;
 use http::Request;
 use serde_json::{Value, json};
 
@@ -116,6 +117,48 @@ async fn every_reference_resolves_and_every_request_refuses_unknown_fields() {
     for (name, schema) in bodies {
         assert_eq!(schema["additionalProperties"], false, "{name}");
     }
+}
+
+/// Where the description has a field of a protobuf message: (field, schema and property).
+const DESCRIBED: [(&str, &str); 11] = [
+    ("Authentication.method", "Authentication/method"),
+    ("RegisterRequest.name", "RegisterBody/name"),
+    ("RenameRequest.name", "RenameBody/name"),
+    ("RenameRequest.reason", "RenameBody/reason"),
+    ("RevokeCodeRequest.reason", "RevokeCodeBody/reason"),
+    ("RevokeRequest.reason", "OfficerBody/reason"),
+    ("SuspendRequest.reason", "OfficerBody/reason"),
+    ("ReinstateRequest.reason", "OfficerBody/reason"),
+    ("SetStandingRequest.reason", "StandingBody/reason"),
+    ("VerifyRequest.device", "VerifyBody/device"),
+    ("VerifyRequest.scan_id", "VerifyBody/scan_id"),
+];
+
+#[tokio::test]
+async fn the_longest_values_of_requests_are_those_that_the_services_accept() {
+    let document = description().await;
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut described = BTreeMap::new();
+    for (schema, properties) in schemas {
+        let properties = properties["properties"].as_object().into_iter().flatten();
+        for (name, property) in properties {
+            if let Some(longest) = property["maxLength"].as_u64() {
+                described.insert(format!("{schema}/{name}"), longest);
+            }
+        }
+    }
+    let listed = FIELDS.map(|(field, limit)| {
+        let (_, place) = DESCRIBED
+            .iter()
+            .find(|(described, _)| *described == field)
+            .unwrap_or_else(|| panic!("{field} is described nowhere"));
+        ((*place).to_owned(), limit.max as u64)
+    });
+    let mut agreed = BTreeMap::from(listed);
+    // A row of an import has the name of a registration; the subject of a token is limited by its issuer.
+    agreed.insert("ImportRow/name".to_owned(), agreed["RegisterBody/name"]);
+    agreed.insert("TokenBody/subject".to_owned(), 128);
+    assert_eq!(described, agreed);
 }
 
 #[tokio::test]
