@@ -28,6 +28,7 @@ use citycode_vault::embedded::EmbeddedVault;
 use citycode_verifier::{Verifier, VerifierParts};
 use citycode_wire::proto::verifier::v1::VerifyRequest;
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
+use citycode_wire::request::ScanRequest;
 use tempfile::TempDir;
 
 /// 2022-09-01T00:00:00Z, the start of a UTC day.
@@ -503,7 +504,8 @@ impl City {
         }
         let caller = Caller::new(CallerId::new("test", "month").expect("an id"), vec![Role::Admin]);
         // A held card is refused after too many wrong ones; such a call has no verdict and no record.
-        let _ = self.gates[number].verifier.verify(&caller, &request).await;
+        let parsed = ScanRequest::try_from(&request).expect("the fields are valid");
+        let _ = self.gates[number].verifier.verify(&caller, &parsed).await;
     }
 
     /// A code that a thief of the signing key made. A verifier says that it is not in the log only if it was shown

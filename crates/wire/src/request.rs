@@ -8,6 +8,7 @@ mod issuer;
 mod loss;
 mod officer;
 mod person;
+mod scan;
 
 pub use audit::{MIN_PURPOSE_CHARS, Period, Question, purpose};
 pub use issuer::{
@@ -17,14 +18,14 @@ pub use issuer::{
 pub use loss::ReportLossCommand;
 pub use officer::{OfficerAct, RevokeCodeAct, StandingAct};
 pub use person::{Attestation, Authentication};
+pub use scan::{ScanRequest, Shown};
 
 use citycode_domain::ids::{CodeId, CommandId, KeyId, ListId};
 use citycode_domain::name::InvalidName;
 use citycode_domain::reason::{ActReason, InvalidReason};
 
-use crate::limits::METHOD;
+use crate::limits::{DEVICE, Limit, METHOD};
 use crate::proto::audit::v1 as audit_proto;
-use crate::proto::verifier::v1 as verifier;
 
 /// Longest text of a code or presentation in bytes: the largest QR symbol holds 4,296 characters.
 pub const MAX_CODE_BYTES: usize = 4_296;
@@ -83,6 +84,12 @@ pub enum FieldFault {
     /// No name of an authentication method.
     #[error("consists of at most {} characters a-z, 0-9, - and _", METHOD.max)]
     Method,
+    /// No name of a scanning device.
+    #[error("has at most {} visible ASCII characters", DEVICE.max)]
+    Device,
+    /// Longer than allowed.
+    #[error("has {0}")]
+    TooLong(Limit),
     /// No public key of a phone.
     #[error("has 32 bytes (Ed25519) or 33 (P-256, compressed)")]
     DeviceKey,
@@ -146,38 +153,6 @@ pub fn list_id(field: &'static str, text: &str) -> Result<ListId, InvalidRequest
     KeyId::from_hex(text)
         .map(|bytes| ListId(u32::from_be_bytes(bytes.0)))
         .ok_or(InvalidRequest::new(field, FieldFault::NotHex { digits }))
-}
-
-/// What was shown at a place. Personal where it is a card: `Debug` does not show it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Shown<'a> {
-    /// Text of a code or presentation.
-    Code(&'a str),
-    /// Number of an ID card, unchecked.
-    IdCard(&'a str),
-}
-
-impl core::fmt::Debug for Shown<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Code(_) => "Code(…)",
-            Self::IdCard(_) => "IdCard(…)",
-        })
-    }
-}
-
-/// What a scan shows, within its limits. A code that is too long is no error: nothing of ours is that long, so
-/// it is read as an empty text, which a verifier answers with `unreadable`.
-///
-/// # Errors
-/// Nothing was shown.
-pub fn shown(request: &verifier::VerifyRequest) -> Result<Shown<'_>, InvalidRequest> {
-    match &request.scan {
-        Some(verifier::verify_request::Scan::Code(text)) if text.len() > MAX_CODE_BYTES => Ok(Shown::Code("")),
-        Some(verifier::verify_request::Scan::Code(text)) => Ok(Shown::Code(text)),
-        Some(verifier::verify_request::Scan::IdCard(number)) => Ok(Shown::IdCard(number)),
-        None => Err(InvalidRequest::new("scan", FieldFault::Missing)),
-    }
 }
 
 /// Whose history is asked for.

@@ -6,7 +6,7 @@ use citycode_domain::reason::InvalidReason;
 use citycode_wire::proto::{audit, issuer, model, revocation, verifier::v1};
 use citycode_wire::request::{
     self, CompromiseKeyCommand, EraseCommand, FieldFault, HistorySubject, InvalidRequest, IssueCommand, OfficerAct,
-    RegisterCommand, RelateCommand, RenameCommand, Shown, StandingAct,
+    RegisterCommand, RelateCommand, RenameCommand, ScanRequest, Shown, StandingAct,
 };
 
 fn fault<T: core::fmt::Debug>(result: Result<T, InvalidRequest>) -> (&'static str, FieldFault) {
@@ -88,16 +88,42 @@ fn ids_are_parsed_only_from_hex_digits() {
 }
 
 #[test]
-fn a_code_that_is_too_long_is_unreadable_and_no_scan_at_all_is_an_error() {
+fn a_code_that_is_too_long_is_unreadable_and_an_invalid_field_of_a_scan_is_named() {
     let scan = |scan| v1::VerifyRequest {
         scan,
         ..Default::default()
     };
-    let long = scan(Some(v1::verify_request::Scan::Code("A".repeat(4_297))));
-    assert_eq!(request::shown(&long), Ok(Shown::Code("")));
-    let longest = scan(Some(v1::verify_request::Scan::Code("A".repeat(4_296))));
-    assert!(matches!(request::shown(&longest), Ok(Shown::Code(text)) if text.len() == 4_296));
-    assert_eq!(fault(request::shown(&scan(None))), ("scan", FieldFault::Missing));
+    let code = |length| scan(Some(v1::verify_request::Scan::Code("A".repeat(length))));
+    let shown = |request: &v1::VerifyRequest| ScanRequest::try_from(request).map(|scan| format!("{:?}", scan.shown));
+    let (longest, long) = (code(4_296), code(4_297));
+    assert!(matches!(ScanRequest::try_from(&longest), Ok(scan) if scan.shown == Shown::Code(&"A".repeat(4_296))));
+    assert!(matches!(ScanRequest::try_from(&long), Ok(scan) if scan.shown == Shown::Code("")));
+    assert_eq!(shown(&longest), Ok("Code(…)".to_owned()));
+    assert_eq!(
+        shown(&scan(None)),
+        Err(InvalidRequest::new("scan", FieldFault::Missing))
+    );
+
+    for device in ["d".repeat(129), "gate 7".to_owned(), "门".to_owned()] {
+        let bad = v1::VerifyRequest { device, ..code(1) };
+        assert_eq!(shown(&bad), Err(InvalidRequest::new("device", FieldFault::Device)));
+    }
+    let bad = v1::VerifyRequest {
+        scan_id: "s".repeat(129),
+        ..code(1)
+    };
+    let InvalidRequest { field, fault } = shown(&bad).expect_err("it is too long");
+    assert_eq!(
+        (field, fault.to_string().as_str()),
+        ("scan_id", "has at most 128 bytes")
+    );
+    let good = v1::VerifyRequest {
+        device: "d".repeat(128),
+        scan_id: "s".repeat(128),
+        ..code(1)
+    };
+    let parsed = ScanRequest::try_from(&good).ok().expect("a good request");
+    assert_eq!((parsed.id_number, parsed.at, parsed.explain), (None, None, true));
 }
 
 /// The fault of a field, of a command that cannot be printed.

@@ -1,4 +1,4 @@
-//! The verifier's gRPC API.
+//! The verifier's gRPC API: parses a scan and passes it on.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::model::v1 as model;
 use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierService;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
+use citycode_wire::request::{InvalidRequest, ScanRequest};
 use citycode_wire::verdict::problem_answer;
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -32,7 +33,7 @@ impl VerifierService for VerifierGrpc {
         let (metadata, message) = (request.metadata(), request.get_ref());
         let answer = async {
             let caller = caller(&request)?;
-            self.0.verify(&caller, message).await
+            self.0.verify(&caller, &parse(message)?).await
         };
         Ok(Response::new(deadline::change(metadata, answer).await?))
     }
@@ -78,12 +79,21 @@ enum Slot {
 
 impl Pipeline {
     fn begin(&self, scan: VerifyRequest, context: &mut Context<'_>) -> Slot {
-        if let Some(answered) = self.verifier.verify_at_once(&self.caller, &scan) {
+        let at_once = match parse(&scan) {
+            Ok(parsed) => self.verifier.verify_at_once(&self.caller, &parsed),
+            Err(problem) => Some(Err(problem)),
+        };
+        if let Some(answered) = at_once {
             return Slot::Answered(Ok(in_stream(answered, &scan)));
         }
         let (verifier, caller) = (Arc::clone(&self.verifier), Arc::clone(&self.caller));
-        let mut answer: BoxFuture<'static, Answered> =
-            Box::pin(async move { Ok(in_stream(verifier.verify(&caller, &scan).await, &scan)) });
+        let mut answer: BoxFuture<'static, Answered> = Box::pin(async move {
+            let answered = match parse(&scan) {
+                Ok(parsed) => verifier.verify(&caller, &parsed).await,
+                Err(problem) => Err(problem),
+            };
+            Ok(in_stream(answered, &scan))
+        });
         match answer.as_mut().poll(context) {
             Poll::Ready(answered) => Slot::Answered(answered),
             Poll::Pending => Slot::Waits(answer),
@@ -115,6 +125,12 @@ impl Pipeline {
         }
         None
     }
+}
+
+fn parse(message: &VerifyRequest) -> Result<ScanRequest<'_>, Problem> {
+    message
+        .try_into()
+        .map_err(|invalid: InvalidRequest| Problem::invalid_request(&invalid))
 }
 
 /// The answer to a scan; the problem of a scan becomes its answer, and the stream continues.

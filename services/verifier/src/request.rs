@@ -13,9 +13,8 @@ use citycode_service_kit::deadline;
 use citycode_service_kit::limits::{self, DistinctLimiter, Limited};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::repeated::RepeatedInCalls;
-use citycode_wire::limits::{DEVICE, SCAN_ID};
-use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
-use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
+use citycode_wire::proto::verifier::v1::VerifyResponse;
+use citycode_wire::request::{ScanRequest, Shown};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 
 use crate::scan::{Answer, Scan, Verifier, When};
@@ -100,41 +99,40 @@ impl Verifier {
     /// Answers one request.
     ///
     /// # Errors
-    /// `unknown_place`, `not_allowed`, `past_not_supported`, `invalid_id_number`, `invalid_request`, `rate_limited`,
-    /// `unavailable`.
-    pub async fn verify(&self, caller: &Caller, request: &VerifyRequest) -> Result<VerifyResponse, Problem> {
+    /// `unknown_place`, `not_allowed`, `past_not_supported`, `invalid_id_number`, `rate_limited`, `unavailable`.
+    pub async fn verify(&self, caller: &Caller, request: &ScanRequest<'_>) -> Result<VerifyResponse, Problem> {
         let asked = self.authorize(caller, request)?;
-        let judged = match &request.scan {
-            Some(Shown::IdCard(number)) => self.card(caller, asked, number).await?,
-            _ if request.id_number.is_empty() => self.judge_with_wait(caller, asked, shown_text(request)?).await,
-            _ => self.shown_code_with_card(caller, asked, request).await?,
+        let judged = match (request.shown, request.id_number) {
+            (Shown::IdCard(number), _) => self.card(caller, asked, number).await?,
+            (Shown::Code(text), None) => self.judge_with_wait(caller, asked, text).await,
+            (Shown::Code(text), Some(card)) => self.shown_code_with_card(caller, asked, text, card).await?,
         };
         if !asked.registers() {
             return Ok(self.record_and_respond(caller, asked, &judged.answer, request));
         }
         self.count(asked, &judged.answer);
         let answer = self.register(asked, judged).await?;
-        Ok(self.response(caller, asked.place, &answer, !request.omit_explanation))
+        Ok(self.response(caller, asked.place, &answer, request.explain))
     }
 
     /// Answers a request that needs neither the vault nor records; `None` if it does.
     pub(crate) fn verify_at_once(
         &self,
         caller: &Caller,
-        request: &VerifyRequest,
+        request: &ScanRequest<'_>,
     ) -> Option<Result<VerifyResponse, Problem>> {
         let asked = match self.authorize(caller, request) {
             Ok(asked) => asked,
             Err(problem) => return Some(Err(problem)),
         };
-        if asked.registers() || matches!(request.scan, Some(Shown::IdCard(_))) || !request.id_number.is_empty() {
+        let (Shown::Code(text), None, false) = (request.shown, request.id_number, asked.registers()) else {
+            return None;
+        };
+        let judged = self.judged(asked, text, None, asked.when);
+        if judged.answer.undelivered {
             return None;
         }
-        let judged = shown_text(request).map(|text| self.judged(asked, text, None, asked.when));
-        if judged.as_ref().is_ok_and(|judged| judged.answer.undelivered) {
-            return None;
-        }
-        Some(judged.map(|judged| self.record_and_respond(caller, asked, &judged.answer, request)))
+        Some(Ok(self.record_and_respond(caller, asked, &judged.answer, request)))
     }
 
     /// Records the scan without waiting, and returns the answer.
@@ -143,18 +141,18 @@ impl Verifier {
         caller: &Caller,
         asked: AuthorizedScan<'_>,
         answer: &Answer,
-        request: &VerifyRequest,
+        request: &ScanRequest<'_>,
     ) -> VerifyResponse {
         self.count(asked, answer);
         if asked.is_recorded() {
             self.records.note(&self.note(asked, answer));
         }
-        self.response(caller, asked.place, answer, !request.omit_explanation)
+        self.response(caller, asked.place, answer, request.explain)
     }
 
     /// Checks who may verify what, where and for which time.
-    fn authorize<'a>(&'a self, caller: &'a Caller, request: &'a VerifyRequest) -> Result<AuthorizedScan<'a>, Problem> {
-        let place = self.policy.place(&request.place).ok_or_else(|| {
+    fn authorize<'a>(&'a self, caller: &'a Caller, request: &ScanRequest<'a>) -> Result<AuthorizedScan<'a>, Problem> {
+        let place = self.policy.place(request.place).ok_or_else(|| {
             let known: Vec<_> = self.policy.places.iter().map(|place| place.name.as_str()).collect();
             Problem::new(
                 Code::UnknownPlace,
@@ -162,9 +160,6 @@ impl Verifier {
             )
         })?;
         let device = self.device(caller, place, request)?;
-        if request.scan_id.len() > SCAN_ID.max {
-            return Err(Problem::new(Code::InvalidRequest, format!("a scan id has {SCAN_ID}")));
-        }
         if request.at.is_some() && !(caller.is_auditor() || caller.is_admin()) {
             return Err(Problem::new(
                 Code::NotAllowed,
@@ -175,7 +170,7 @@ impl Verifier {
         Ok(AuthorizedScan {
             place,
             device,
-            scan_id: &request.scan_id,
+            scan_id: request.scan_id,
             when: when(request.at, started)?,
             started,
         })
@@ -216,32 +211,20 @@ impl Verifier {
         &self,
         caller: &'a Caller,
         place: &PlacePolicy,
-        request: &'a VerifyRequest,
+        request: &ScanRequest<'a>,
     ) -> Result<&'a str, Problem> {
-        let named = request.device.as_str();
-        if named.len() > DEVICE.max || !named.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let detail = format!("a device name has at most {} visible ASCII characters", DEVICE.max);
-            return Err(Problem::new(Code::InvalidRequest, detail));
-        }
-        let device = match named {
-            "" => caller
-                .device_at(&place.name)
-                .unwrap_or(if caller.is_admin() || caller.is_auditor() {
-                    "desk"
-                } else {
-                    ""
-                }),
-            named => named,
-        };
+        let at_a_desk = || (caller.is_admin() || caller.is_auditor()).then_some("desk");
+        let device = request
+            .device
+            .or_else(|| caller.device_at(&place.name))
+            .or_else(at_a_desk);
         let auditor_asks = request.at.is_some() && caller.is_auditor();
-        if !device.is_empty() && (caller.may_verify(&place.name, device) || auditor_asks) {
-            Ok(device)
-        } else {
-            Err(Problem::new(
-                Code::NotAllowed,
-                "the caller may not verify at this place as this device",
-            ))
-        }
+        device
+            .filter(|device| caller.may_verify(&place.name, device) || auditor_asks)
+            .ok_or_else(|| {
+                let detail = "the caller may not verify at this place as this device";
+                Problem::new(Code::NotAllowed, detail)
+            })
     }
 
     /// Judges a code. If it is not in the state yet, it is judged again once it is there or proved to be forged, if
@@ -262,10 +245,10 @@ impl Verifier {
         &self,
         caller: &Caller,
         asked: AuthorizedScan<'_>,
-        request: &VerifyRequest,
+        text: &str,
+        card: &str,
     ) -> Result<Judged, Problem> {
-        let text = shown_text(request)?;
-        let card = self.id_number(&request.id_number)?;
+        let card = self.id_number(card)?;
         self.limits.count_person(caller, &card, asked.started.monotonic)?;
         let judged = self.judge_with_wait(caller, asked, text).await;
         // The card is compared last (R23): codes that are refused or cannot be checked need no records.
@@ -441,17 +424,6 @@ fn when(at: Option<i64>, asked: ClockReading) -> Result<When, Problem> {
     }
     let instant = Timestamp(at);
     Ok(When::At { instant, asked })
-}
-
-/// The text of the code in a request.
-fn shown_text(request: &VerifyRequest) -> Result<&str, Problem> {
-    match &request.scan {
-        Some(Shown::Code(text)) => Ok(text),
-        _ => Err(Problem::new(
-            Code::InvalidRequest,
-            "the request contains neither a code nor an ID card",
-        )),
-    }
 }
 
 /// An age in steps that are too coarse to distinguish partitions.

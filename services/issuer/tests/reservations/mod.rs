@@ -157,3 +157,19 @@ async fn repeats_of_a_command_use_up_no_index() {
     }
     assert_eq!(leases(&city).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_index_of_a_block_is_used_once_before_the_next_block_is_leased() {
+    let city = City::new().await;
+    let person = city.resident(IdNumbers::new(93).aged(40, TODAY)).await;
+    let request = issue("sampling", "app", &person);
+    for _ in 0..BLOCK_LEN {
+        city.issuer.issue(&city.admin, &request).await.expect("issued");
+    }
+    let codes = codes(&city).await;
+    let indices: HashSet<_> = codes.iter().map(|code| code.code.status.index).collect();
+    assert_eq!((indices.len(), codes.len()), (BLOCK_LEN as usize, BLOCK_LEN as usize));
+    assert_eq!(leases(&city).await.len(), 1);
+    city.issuer.issue(&city.admin, &request).await.expect("issued");
+    assert_eq!(leases(&city).await.len(), 2);
+}

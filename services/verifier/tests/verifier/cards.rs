@@ -12,7 +12,7 @@ use citycode_verifier::Verifier;
 use citycode_wire::proto::verifier::v1::VerifyRequest;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::city::{City, Code, LI, WANG, caller, card, desk, holder_stream, request, words};
+use crate::city::{City, Code, LI, WANG, caller, card, desk, holder_stream, request, verify, words};
 
 /// A paper code presented with a card, at one of two devices of a staffed place.
 fn beside(code: &Code, number: &str, device: &str) -> VerifyRequest {
@@ -29,7 +29,7 @@ fn either() -> Caller {
 
 /// The reason of the answer, or the code of the problem.
 async fn says(verifier: &Verifier, request: &VerifyRequest) -> String {
-    match verifier.verify(&either(), request).await {
+    match verify(verifier, &either(), request).await {
         Ok(answer) => format!("{:?}", words(&answer).1),
         Err(problem) => problem.code().as_str().to_owned(),
     }
@@ -50,8 +50,8 @@ async fn r19_a_search_for_a_holders_number_is_blocked_without_revealing_anything
         assert_eq!(says(&city.verifier, &wrong).await, "rate_limited");
         assert_eq!(says(&city.verifier, &right).await, "rate_limited", "as a wrong one");
     }
-    let of_right = city.verifier.verify(&either(), &right).await.unwrap_err();
-    assert_eq!(of_right, city.verifier.verify(&either(), &wrong).await.unwrap_err());
+    let of_right = verify(&city.verifier, &either(), &right).await.unwrap_err();
+    assert_eq!(of_right, verify(&city.verifier, &either(), &wrong).await.unwrap_err());
     assert_eq!(of_right.retry_after_seconds(), Some(900));
     // Neither the code at other devices nor the device for other codes is blocked.
     assert_eq!(says(&city.verifier, &beside(&code, WANG, "gate-2")).await, "Ok");
@@ -182,9 +182,7 @@ async fn r23_refusals_and_cannot_check_need_no_records() {
     }
     city.clock.advance(Duration::from_secs(61));
     assert_eq!(says(&verifier, &beside(&alive, WANG, "gate-1")).await, "TooStale");
-    let at_desk = verifier
-        .verify(&desk(), &request("sampling_desk", &alive.text, "s/1"))
-        .await;
+    let at_desk = verify(&verifier, &desk(), &request("sampling_desk", &alive.text, "s/1")).await;
     assert_eq!(words(&at_desk.unwrap()).1, Reason::TooStale);
 }
 

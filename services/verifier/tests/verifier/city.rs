@@ -29,6 +29,7 @@ use citycode_vault::{Person, Vault as _};
 use citycode_verifier::{Answer, Scan, Verifier, VerifierParts, When};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
+use citycode_wire::request::ScanRequest;
 use citycode_wire::verdict;
 
 use crate::slow_vault::SlowVault;
@@ -374,8 +375,18 @@ impl City {
     }
 
     pub(crate) async fn verify(&self, caller: &Caller, request: VerifyRequest) -> Result<VerifyResponse, Problem> {
-        self.verifier.verify(caller, &request).await
+        verify(&self.verifier, caller, &request).await
     }
+}
+
+/// Parses and answers a request, as the gRPC API does.
+pub(crate) async fn verify(
+    verifier: &Verifier,
+    caller: &Caller,
+    request: &VerifyRequest,
+) -> Result<VerifyResponse, Problem> {
+    let parsed = ScanRequest::try_from(request).map_err(|invalid| Problem::invalid_request(&invalid))?;
+    verifier.verify(caller, &parsed).await
 }
 
 /// Waits until the writer's thread has released the file's lock.
