@@ -2,7 +2,7 @@
 
 use citycode_domain::admission::{Decision, Reason};
 use citycode_service_kit::problem::{Code, Outcome};
-use citycode_wire::limits::{DEVICE, Limit, METHOD, PERSON_NAME, REASON, SCAN_ID};
+use citycode_wire::limits::{DEVICE, Limit, METHOD, PERSON_NAME, PURPOSE, REASON, SCAN_ID};
 use serde_json::{Value, json};
 
 /// Paths that need no token.
@@ -33,8 +33,9 @@ const PROBLEM_STATUSES: [(u16, &str); 11] = [
 ];
 
 /// Longest values of requests: (property, limit). `maxLength` counts characters, so a limit in bytes is reached earlier by
-/// a text that is not ASCII; white space around names and reasons does not count.
-const REQUEST_LIMITS: [(&str, Limit); 10] = [
+/// a text that is not ASCII; white space around names, reasons and purposes does
+/// not count.
+const REQUEST_LIMITS: [(&str, Limit); 13] = [
     ("Authentication/method", METHOD),
     ("RegisterBody/name", PERSON_NAME),
     ("RenameBody/name", PERSON_NAME),
@@ -45,6 +46,9 @@ const REQUEST_LIMITS: [(&str, Limit); 10] = [
     ("StandingBody/reason", REASON),
     ("VerifyBody/device", DEVICE),
     ("VerifyBody/scan_id", SCAN_ID),
+    ("ExplainBody/purpose", PURPOSE),
+    ("RunBody/purpose", PURPOSE),
+    ("WhatIfBody/purpose", PURPOSE),
 ];
 
 /// Patterns and enumerations of answers, which the handlers' types do not declare: (property, additions to its schema).

@@ -120,7 +120,7 @@ async fn every_reference_resolves_and_every_request_refuses_unknown_fields() {
 }
 
 /// Where the description has a field of a protobuf message: (field, schema and property).
-const DESCRIBED: [(&str, &str); 11] = [
+const DESCRIBED: [(&str, &str); 14] = [
     ("Authentication.method", "Authentication/method"),
     ("RegisterRequest.name", "RegisterBody/name"),
     ("RenameRequest.name", "RenameBody/name"),
@@ -132,6 +132,9 @@ const DESCRIBED: [(&str, &str); 11] = [
     ("SetStandingRequest.reason", "StandingBody/reason"),
     ("VerifyRequest.device", "VerifyBody/device"),
     ("VerifyRequest.scan_id", "VerifyBody/scan_id"),
+    ("ExplainRequest.purpose", "ExplainBody/purpose"),
+    ("RunRequest.purpose", "RunBody/purpose"),
+    ("WhatIfRequest.purpose", "WhatIfBody/purpose"),
 ];
 
 #[tokio::test]
