@@ -174,3 +174,6 @@ pub fn witness(
         None => Witness::Unknown,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,11 @@ use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{
     CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, ForeignMessageDeclared,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    RelationshipEnded, RelationshipRecorded, Sealed, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired,
-    StandingChanged,
+    PolicyAdopted, RelationshipEnded, RelationshipRecorded, ScanBatchesSealed, Sealed, SigningKeyAdded,
+    SigningKeyCompromised, SigningKeyRetired, StandingChanged,
 };
 use citycode_domain::id_number::{IdNumber, InvalidIdNumber};
-use citycode_domain::ids::{KeyId, ListFacts, ListId, NameChangeId};
+use citycode_domain::ids::{KeyId, ListFacts, ListId, NameChangeId, PolicyDigest};
 use citycode_domain::lifecycle::Refusal;
 use citycode_domain::reason::{ActReason, InvalidReason};
 use citycode_domain::standing::Standing;
@@ -61,7 +61,7 @@ fn events_of_holders() -> [Event; 11] {
 }
 
 /// One event of each type in the streams of lists, keys and foreign messages.
-fn events_of_the_system() -> [Event; 7] {
+fn events_of_the_system() -> [Event; 9] {
     let CodeIssued { code, .. } = Holder::new().issue("live");
     let list = code.status.list;
     let facts = ListFacts::for_code(0, code.slot.kind, START).expect("the window ends in time");
@@ -88,6 +88,11 @@ fn events_of_the_system() -> [Event; 7] {
             digest: [0; 32],
             reason: "a test".to_owned(),
         }),
+        Event::PolicyAdopted(PolicyAdopted {
+            digest: PolicyDigest([0; 32]),
+            text: String::new(),
+        }),
+        Event::ScanBatchesSealed(ScanBatchesSealed { batches: Vec::new() }),
         Event::SigningKeyAdded(SigningKeyAdded {
             key_id,
             public_key: [0; 32],

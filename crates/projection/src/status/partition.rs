@@ -26,7 +26,7 @@ impl PartitionStatus {
     /// The fences pair with those of [`Self::write`] (Boehm, "Can seqlocks get along with programming language
     /// memory models?", 2012, figure 6): every load in `read` must be atomic.
     pub(super) fn read<T>(&self, mut read: impl FnMut() -> T) -> (T, PartitionPoint) {
-        let mut spins = 0;
+        let mut spins = 0u32;
         loop {
             let before = self.version.load(Ordering::Acquire);
             if before.is_multiple_of(2) {
@@ -37,8 +37,8 @@ impl PartitionStatus {
                     return (value, point);
                 }
             }
-            spins += 1;
-            if spins % SPINS_BEFORE_YIELD == 0 {
+            spins = spins.wrapping_add(1);
+            if spins.is_multiple_of(SPINS_BEFORE_YIELD) {
                 std::thread::yield_now();
             } else {
                 std::hint::spin_loop();

@@ -7,8 +7,8 @@ use citycode_domain::standing::Standing;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-/// Number of shards: high enough that readers and the writer rarely block each other.
-const SHARDS: usize = 64;
+/// Number of shards, one for each value of a byte: readers and the writer rarely block each other.
+const SHARDS: usize = 256;
 
 /// Holder ids are 128 random bits drawn by the issuer, so a part of them serves as a hash.
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Standings {
 
     fn shard(&self, holder: HolderId) -> &RwLock<ByHolder<Standing>> {
         // The last byte, because the hash within the shard uses the first ones.
-        &self.shards[usize::from(holder.0[HolderId::LEN - 1]) % SHARDS]
+        &self.shards[usize::from(holder.0[HolderId::LEN - 1])]
     }
 
     pub(super) fn get(&self, holder: HolderId) -> Standing {

@@ -1,5 +1,10 @@
 //! Tests of the status projection by rule number.
 
+mod lists;
+mod secrets_and_hashes;
+
+use std::collections::HashSet;
+
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
     HolderErased, IndexBlockLeased, IndexRangeRevoked, RelationshipEnded, Sealed, Slot, StandingChanged,

@@ -36,7 +36,7 @@ pub struct StatusWriter {
     /// For each partition the tails of its buckets and its foreign messages.
     pub(super) chains: Box<[Chains]>,
     /// Whether the tail of every bucket with a commit is known; false after loading an older snapshot.
-    pub(super) ends_are_known: bool,
+    pub(crate) ends_are_known: bool,
     /// The changes of the current commit; kept to reuse the memory.
     changes: Vec<Change>,
 }
