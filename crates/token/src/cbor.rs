@@ -45,7 +45,8 @@ impl<'a> Strict<'a> {
     pub(crate) fn int(&mut self) -> Option<i64> {
         let from = self.position();
         let value = self.decoder.i64().ok()?;
-        let argument = if value < 0 { -1 - value } else { value };
+        // A negative integer is written as -1 - value, whose bits are those of the value inverted.
+        let argument = if value.is_negative() { !value } else { value };
         self.moved_by(from, head_len(argument.unsigned_abs()))?;
         Some(value)
     }
@@ -133,3 +134,45 @@ const fn head_len(argument: u64) -> usize {
 
 /// The `expect` message for writes into a `Vec`, which cannot fail.
 pub(crate) const VEC_GROWS: &str = "writing into a Vec cannot fail";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8949 §4.2.1 at every limit of a head's length.
+    #[test]
+    fn an_integer_is_accepted_only_in_its_shortest_form() {
+        let read = |bytes: &[u8]| Strict::new(bytes).int();
+        for (value, shortest) in [
+            (0, &[0x00][..]),
+            (23, &[0x17]),
+            (24, &[0x18, 24]),
+            (255, &[0x18, 255]),
+            (256, &[0x19, 1, 0]),
+            (65_535, &[0x19, 255, 255]),
+            (65_536, &[0x1A, 0, 1, 0, 0]),
+            (1 << 32, &[0x1B, 0, 0, 0, 1, 0, 0, 0, 0]),
+            (i64::MAX, &[0x1B, 0x7F, 255, 255, 255, 255, 255, 255, 255]),
+            (-1, &[0x20]),
+            (-24, &[0x37]),
+            (-25, &[0x38, 24]),
+            (-256, &[0x38, 255]),
+            (-257, &[0x39, 1, 0]),
+            (-65_536, &[0x39, 255, 255]),
+            (-65_537, &[0x3A, 0, 1, 0, 0]),
+            (i64::MIN, &[0x3B, 0x7F, 255, 255, 255, 255, 255, 255, 255]),
+        ] {
+            assert_eq!(read(shortest), Some(value));
+        }
+        for longer in [
+            &[0x18, 23][..],
+            &[0x38, 23],
+            &[0x19, 0, 255],
+            &[0x39, 0, 255],
+            &[0x1A, 0, 0, 255, 255],
+            &[0x3A, 0, 0, 255, 255],
+        ] {
+            assert_eq!(read(longer), None, "{longer:?}");
+        }
+    }
+}

@@ -229,7 +229,10 @@ mod tests {
         assert_eq!(decoded(b"U5").as_deref(), Some(&[0xFF][..]));
         assert_eq!(decoded(b"V5"), None, "one more than 0xFF");
         assert_eq!(decoded(b"0"), None);
-        assert_eq!(decoded(b"a00"), None);
+        // A character outside the alphabet is refused at every place of a group and of a pair.
+        for text in ["a00", "0a0", "00a", "aa0", "a0", "0a"] {
+            assert_eq!(decoded(text.as_bytes()), None, "{text}");
+        }
     }
 
     proptest! {

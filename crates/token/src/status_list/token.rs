@@ -117,6 +117,13 @@ fn json_string(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
+#[cfg(test)]
+#[test]
+fn only_what_rfc_8259_requires_is_escaped_in_a_json_string() {
+    assert_eq!(json_string(" !~/é"), r#"" !~/é""#);
+    assert_eq!(json_string("\u{0}\u{1f}\u{7f}\"\\"), "\"\\u0000\\u001f\u{7f}\\\"\\\\\"");
+}
+
 /// Verifies a CWT written by [`sign_cwt`] and returns its list and the time at which it was made.
 ///
 /// # Errors

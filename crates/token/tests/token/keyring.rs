@@ -1,12 +1,13 @@
 //! Tests of keys: windows, rotation, compromise, and keys that a keyring rejects.
 
 use crate::fixture::*;
+use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{Event, SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired};
 use citycode_domain::ids::KeyId;
 use citycode_domain::time::Timestamp;
 use citycode_token::{
-    Keyring, KeyringError, STATUS_LIST_USE, SigningKey, TokenError, key_id_of, keys_cose_set, keys_jwks_json,
-    status_keys_cose_set, verify,
+    Keyring, KeyringError, STATUS_LIST_USE, Scan, SigningKey, TokenError, is_sound_device_key, key_id_of,
+    keys_cose_set, keys_jwks_json, present, status_keys_cose_set, verify,
 };
 use coset::{CborSerializable, CoseKeySet, Label, iana};
 
@@ -109,6 +110,67 @@ fn weak_keys_and_wrong_key_ids_are_rejected() {
     assert_eq!(
         Keyring::new().apply(&unknown).map(|_| ()),
         Err(KeyringError::UnknownKey(key.key_id()))
+    );
+}
+
+/// Encodings of a point by a `y` that is not below the modulus 2^255 - 19, and points of small order.
+#[test]
+fn a_key_has_one_encoding_and_is_no_point_of_small_order() {
+    let mut unsound = vec![[0; 32]];
+    unsound[0][0] = 1;
+    for above in 0..19u8 {
+        for sign in [0x7F, 0xFF] {
+            let mut key = [0xFF; 32];
+            key[0] = 0xED + above;
+            key[31] = sign;
+            unsound.push(key);
+        }
+    }
+    for key in unsound {
+        assert!(!is_sound_device_key(&DeviceKey::Ed25519(key)), "{}", to_hex(&key));
+        let key_id = key_id_of(&key);
+        let event = Event::SigningKeyAdded(SigningKeyAdded {
+            key_id,
+            public_key: key,
+            signs_from: ISSUED_AT,
+        });
+        let refused = Keyring::new().apply(&event).map(|_| ());
+        assert_eq!(refused, Err(KeyringError::UnsoundKey(key_id)), "{}", to_hex(&key));
+    }
+    assert!(is_sound_device_key(&device().device_key()));
+}
+
+/// An id has four bytes, so that two keys with the same one are found in a second.
+#[test]
+fn a_second_key_with_the_same_id_is_refused() {
+    let [first, second] = [27_857u64, 84_242].map(|number| {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&number.to_le_bytes());
+        SigningKey::from_seed(seed)
+    });
+    assert_ne!(first.public_key(), second.public_key());
+    assert_eq!(first.key_id(), second.key_id());
+    let keyring = Keyring::new().apply(&added(&first, ISSUED_AT)).expect("applies");
+    let refused = keyring.apply(&added(&second, ISSUED_AT)).map(|_| ());
+    assert_eq!(refused, Err(KeyringError::KeyIdTaken(first.key_id())));
+    let again = keyring.apply(&added(&first, ISSUED_AT)).expect("applied before");
+    assert!(again.is_same(&keyring));
+}
+
+/// Whoever has a key or a code can use it.
+#[test]
+fn debug_output_contains_no_key_and_no_code() {
+    let key = signing_key();
+    assert_eq!(format!("{key:?}"), format!("SigningKey({})", key.key_id()));
+    assert_eq!(format!("{:?}", device()), "DeviceSigner(…)");
+    let token = sign(&live());
+    assert_eq!(format!("{token:?}"), format!("SignedToken({} bytes)", token.cwt.len()));
+    let shown = present(&token.text, &device(), ISSUED_AT, None).expect("presents");
+    let scan = Scan::read(&shown).expect("reads");
+    let proof = scan.proof().expect("a proof").len();
+    assert_eq!(
+        format!("{scan:?}"),
+        format!("Scan({} + {proof} bytes)", token.cwt.len())
     );
 }
 

@@ -87,6 +87,9 @@ fn r16_a_proof_for_one_audience_is_refused_by_others() {
     assert_eq!(check(&for_gate, Some("gate-2")), ProofState::BadSignature);
     assert_eq!(check(&for_gate, None), ProofState::BadSignature);
     assert_eq!(check(&for_all, Some("gate-2")), ProofState::Fresh);
+    let longest = "a".repeat(64);
+    let for_longest = make_proof(claims.cwt_digest(), &device(), ISSUED_AT, Some(&longest)).expect("signs");
+    assert_eq!(check(&for_longest, Some(&longest)), ProofState::Fresh);
     let long = "a".repeat(65);
     let refused = make_proof(claims.cwt_digest(), &device(), ISSUED_AT, Some(&long));
     assert_eq!(refused, Err(PresentError::AudienceTooLong));

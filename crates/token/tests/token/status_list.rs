@@ -172,6 +172,21 @@ fn the_jwt_contains_the_same_claims() {
 }
 
 #[test]
+fn a_list_has_at_most_16_mib() {
+    let limit = 16 << 20;
+    let refused = Some(StatusListError::TooLong);
+    assert!(StatusList::from_packed(Bits::One, vec![0; limit]).is_ok());
+    assert_eq!(StatusList::from_packed(Bits::One, vec![0; limit + 1]).err(), refused);
+    for (bits, entries) in [(Bits::Eight, limit), (Bits::Two, limit * 4)] {
+        assert_eq!(
+            StatusList::filled(bits, entries, 0).map(|list| list.entries()),
+            Ok(entries)
+        );
+        assert_eq!(StatusList::filled(bits, entries + 1, 0).err(), refused);
+    }
+}
+
+#[test]
 fn a_decompression_bomb_and_trailing_bytes_are_refused() {
     use std::io::Write;
     let mut bomb = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());

@@ -241,3 +241,24 @@ fn a_list_uri_has_one_spelling() {
         assert_eq!(check(&cwt).is_ok(), uri == format!("{BASE_URI}{list}"), "{uri}");
     }
 }
+
+/// Tokens of one byte less and one byte more than the limit, correctly signed, by the length of the list's URI.
+#[test]
+fn a_token_has_at_most_288_bytes() {
+    let token_of = |base_uri: &str| {
+        let mut parts = paper_parts();
+        let uri = format!("{base_uri}{}", paper().status.list);
+        let before_uri = parts[3].len() - 2 - BASE_URI.len() - 8;
+        parts[3].truncate(before_uri);
+        parts[3].extend([head(3, uri.len()), uri.into_bytes()].concat());
+        forge(&protected(), &[0xA0], &map(&parts))
+    };
+    for (len, expected) in [(288, Ok(())), (289, Err(TokenError::Unreadable))] {
+        let base_uri = (0..300)
+            .map(|longer| format!("{BASE_URI}{}/", "x".repeat(longer)))
+            .find(|base_uri| token_of(base_uri).len() == len)
+            .expect("every length occurs");
+        let verified = verify_cwt(&token_of(&base_uri), &keyring(), &base_uri, ISSUED_AT);
+        assert_eq!(verified.map(|_| ()), expected, "{len} bytes");
+    }
+}
