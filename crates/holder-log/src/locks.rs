@@ -20,3 +20,41 @@ impl BucketLocks {
         self.0[shard].lock().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use citycode_event_store::Partition;
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn bucket(partition: u16, bucket: u16) -> BucketId {
+        BucketId {
+            partition: Partition(partition),
+            bucket,
+        }
+    }
+
+    /// Otherwise writers would wait for each other although they write different buckets.
+    #[test]
+    fn neighbouring_buckets_and_equal_buckets_of_16_partitions_have_different_locks() {
+        let locks = BucketLocks::new();
+        let of_partitions = (0..16).map(|partition| bucket(partition, 5));
+        let neighbours = (6..200).map(|number| bucket(0, number));
+        let held: Vec<_> = of_partitions
+            .chain(neighbours)
+            .map(|bucket| {
+                locks
+                    .lock(bucket)
+                    .now_or_never()
+                    .unwrap_or_else(|| panic!("{bucket:?} waits"))
+            })
+            .collect();
+        assert!(
+            locks.lock(bucket(15, 5)).now_or_never().is_none(),
+            "its writer is alone"
+        );
+        drop(held);
+        assert!(locks.lock(bucket(15, 5)).now_or_never().is_some());
+    }
+}

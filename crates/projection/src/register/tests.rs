@@ -274,6 +274,7 @@ fn a_holder_is_found_by_the_last_code_of_a_slot_only() {
     let mut holders = register.holders();
     holders.sort_unstable();
     assert_eq!(holders, [holder(1), holder(2)]);
+    assert_eq!(register.holder_count(), 2);
 }
 
 #[test]
@@ -319,15 +320,21 @@ fn holders_of_a_shard_have_different_hashes() {
 }
 
 #[test]
-fn a_saved_chunk_has_at_most_64_kib_and_is_nearly_full() {
+fn a_saved_chunk_has_at_most_64_kib_and_is_filled() {
     let register = HolderRegister::new(2);
-    // All holders are in one shard, whose entries have 80 to 100 bytes.
-    let recorded = |guardian| Event::RelationshipRecorded(RelationshipRecorded { guardian });
-    let events = [recorded(holder(1)), recorded(holder(2)), recorded(holder(3))];
-    for sequence in 1..=2_500u64 {
+    // After two commits an entry with six guardians has 128 bytes, so that 512 of them fill a chunk exactly.
+    let recorded = |number| {
+        Event::RelationshipRecorded(RelationshipRecorded {
+            guardian: holder(number),
+        })
+    };
+    let events: Vec<Event> = (1..=6).map(recorded).collect();
+    for number in 0..1_200u64 {
         let mut id = [9; 16];
-        id[..8].copy_from_slice(&sequence.to_le_bytes());
-        assert_eq!(register.apply(&commit(sequence, HolderId(id), 0, &events)), Ok(()));
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        for (sequence, events) in (2 * number + 1..).zip([&events[..], &[]]) {
+            assert_eq!(register.apply(&commit(sequence, HolderId(id), 0, events)), Ok(()));
+        }
     }
     let bytes = saved(&register);
     let first = bytes.windows(4).position(|tag| tag == b"hold").expect("the section") + 4;
@@ -343,12 +350,7 @@ fn a_saved_chunk_has_at_most_64_kib_and_is_nearly_full() {
             }
         }
     }
-    let (last, full) = lengths.split_last().expect("chunks");
-    assert!(full.len() >= 2 && *last <= 64 * 1024, "{lengths:?}");
-    assert!(
-        full.iter().all(|len| (64 * 1024 - 100..=64 * 1024).contains(len)),
-        "{lengths:?}"
-    );
+    assert_eq!(lengths, [64 * 1024, 64 * 1024, (1_200 - 2 * 512) * 128]);
 }
 
 #[test]
