@@ -201,6 +201,11 @@ impl Arena {
     }
 
     #[cfg(test)]
+    pub(super) fn dead_bytes(&self) -> usize {
+        self.dead
+    }
+
+    #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
         self.pages.iter().map(|page| page.bytes.len()).sum()
     }

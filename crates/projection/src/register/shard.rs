@@ -136,6 +136,12 @@ impl Shard {
         true
     }
 
+    /// Bytes of entries that the index no longer refers to.
+    #[cfg(test)]
+    pub(super) fn dead_bytes(&self) -> usize {
+        self.arena.dead_bytes()
+    }
+
     /// Bytes of all pages, for the test that bounds their waste.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {

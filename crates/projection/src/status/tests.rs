@@ -177,6 +177,14 @@ fn r21_a_standing_applies_to_every_named_code_and_the_id_card() {
     fold(&mut writer, &[change(Standing::Green)]);
     assert_eq!((status(&reader, 1), status(&reader, 2)), (GREEN, GREEN));
     assert_eq!(reader.standing_of(HOLDER), Standing::Green);
+    fold(&mut writer, &[change(Standing::Yellow)]);
+    assert_eq!(reader.standing_of(HOLDER), Standing::Yellow);
+    let erased = Event::HolderErased(HolderErased {
+        codes: Vec::new(),
+        by_officer: true,
+    });
+    fold(&mut writer, &[erased]);
+    assert_eq!(reader.standing_of(HOLDER), Standing::Green, "nobody knows the person");
 }
 
 #[test]

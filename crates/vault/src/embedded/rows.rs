@@ -244,3 +244,22 @@ pub(super) fn row_context(page: Page, row: &Key) -> Vec<u8> {
     context.extend_from_slice(&row.1);
     context
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R31: looking up an unknown person opens as many bytes as looking up a known one.
+    #[test]
+    fn r31_the_row_of_nobody_has_the_length_of_a_persons_row() {
+        let row = with_name(&[1; 32], &[2; HolderId::LEN]);
+        assert_eq!(
+            seal::seal(&[3; 32], b"row", [4; 12], &row).len(),
+            SEALED_INDEX_ROW_BYTES
+        );
+        assert_eq!(split_name(&row), Some((&[1; 32][..], &[2; HolderId::LEN][..])));
+        for length in 0..=32 {
+            assert_eq!(split_name(&row[..length]), None, "cut to {length}");
+        }
+    }
+}
