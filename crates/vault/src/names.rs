@@ -171,6 +171,23 @@ mod tests {
         assert_eq!((read.names.applied.len(), read.name.as_str()), (MAX_APPLIED, "张二"));
     }
 
+    /// A buffer that grows leaves copies of the key and the person's data that are not wiped.
+    #[test]
+    fn r28_a_record_is_allocated_in_one_piece() {
+        let mut person = person();
+        for group in [None, Some("veteran".to_owned())] {
+            person.group = group;
+            let bytes = crate::person::encode_again(&person, &[4; 32]);
+            assert_eq!(bytes.capacity(), bytes.len());
+        }
+        for change in 0..9 {
+            stage(&mut person, change, "买买提·艾力");
+            apply(&mut person, change / 2);
+            let bytes = crate::person::encode_again(&person, &[4; 32]);
+            assert_eq!(bytes.capacity(), bytes.len(), "after change {change}");
+        }
+    }
+
     #[test]
     fn a_record_with_changes_is_version_2_and_one_without_stays_version_1() {
         let mut person = person();

@@ -75,6 +75,8 @@ const VERSION: u8 = 1;
 /// The version of records with changes of the name.
 const VERSION_WITH_CHANGES: u8 = 2;
 const CHANGE: usize = NameChangeId::LEN;
+/// Bytes of a record of version 1 without its texts: version, holder key, ID tag, ID number, flags, and two lengths of two bytes.
+const RECORD_BYTES: usize = 1 + 32 + 32 + 18 + 1 + 4;
 const HAS_DISABILITY: u8 = 1;
 const HAS_GROUP: u8 = 2;
 
@@ -127,7 +129,8 @@ fn record(
         flags |= HAS_GROUP;
     }
     let group = group.unwrap_or("");
-    let mut bytes = Zeroizing::new(Vec::with_capacity(86 + name.len() + group.len()));
+    // Allocated in one piece, as in [`encode_again`].
+    let mut bytes = Zeroizing::new(Vec::with_capacity(RECORD_BYTES + name.len() + group.len()));
     bytes.push(VERSION);
     bytes.extend_from_slice(key.as_bytes());
     bytes.extend_from_slice(id_tag);

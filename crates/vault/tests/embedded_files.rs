@@ -42,9 +42,10 @@ fn person() -> Person {
     }
 }
 
-/// Holders with equal first bytes share a page of people.
+/// Holders with equal first bytes share a page of people: the first one, with two zeros.
 fn holder(n: u16) -> HolderId {
     let mut bytes = [7; 16];
+    bytes[..2].fill(0);
     bytes[2..4].copy_from_slice(&n.to_be_bytes());
     HolderId(bytes)
 }
@@ -150,19 +151,22 @@ async fn r28_an_interrupted_erasure_is_undone_before_its_transaction_and_complet
 #[tokio::test]
 async fn copies_of_different_times_are_refused_with_the_older_file() {
     let folder = vault_of_two().await;
-    let (keys_before, database_before) = (file(&folder, "vault.keys"), file(&folder, "vault.redb"));
-    open(folder.path()).erase(holder(0)).await.expect("erased");
-    let (keys_after, database_after) = (file(&folder, "vault.keys"), file(&folder, "vault.redb"));
-    for (keys, database, expected) in [
-        (&keys_before, &database_after, ("vault.keys", "vault.redb")),
-        (&keys_after, &database_before, ("vault.redb", "vault.keys")),
-    ] {
-        let torn = folder_of(keys, database);
-        match open_as(torn.path(), &LOG, ForLog::Keep).err() {
-            Some(OpenForLogError::Torn { older, newer, pages }) => {
-                assert_eq!(((older, newer), pages), (expected, 2));
+    // The two people share a page, whose key is replaced by each erasure.
+    for n in 0..2 {
+        let (keys_before, database_before) = (file(&folder, "vault.keys"), file(&folder, "vault.redb"));
+        open(folder.path()).erase(holder(n)).await.expect("erased");
+        let (keys_after, database_after) = (file(&folder, "vault.keys"), file(&folder, "vault.redb"));
+        for (keys, database, expected) in [
+            (&keys_before, &database_after, ("vault.keys", "vault.redb")),
+            (&keys_after, &database_before, ("vault.redb", "vault.keys")),
+        ] {
+            let torn = folder_of(keys, database);
+            match open_as(torn.path(), &LOG, ForLog::Keep).err() {
+                Some(OpenForLogError::Torn { older, newer, pages }) => {
+                    assert_eq!(((older, newer), pages), (expected, 2), "person {n}");
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
     }
 }
@@ -217,6 +221,11 @@ async fn an_empty_file_is_a_missing_one() {
     assert!(matches!(
         belongs_to(&folder.path().join("no file")),
         Err(BindingError::Missing(_))
+    ));
+    // Any other error is not mistaken for a missing file, which a caller might create.
+    assert!(matches!(
+        belongs_to(&path.join("in a file")),
+        Err(BindingError::File(_))
     ));
 }
 
@@ -405,6 +414,26 @@ async fn people_are_listed_and_looked_up_evenly_before_and_after_an_erasure() {
     let mut holders = vault.holders().expect("an answer");
     holders.sort_unstable();
     assert_eq!(holders, [holder(0), holder(2)]);
+}
+
+#[tokio::test]
+async fn what_a_channel_attested_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let vault = open(folder.path());
+    let attested = [false, true].map(|disability| [None, Some("veteran")].map(|group| (disability, group)));
+    for (n, (disability, group)) in (0..).zip(attested.into_iter().flatten()) {
+        let person = Person {
+            name: name("张三"),
+            disability,
+            group: group.map(str::to_owned),
+        };
+        vault
+            .find_or_create(&number(n), holder(n), person)
+            .await
+            .expect("created");
+        let file = vault.open(holder(n)).await.expect("an answer").expect("known");
+        assert_eq!((file.disability, file.group.as_deref()), (disability, group));
+    }
 }
 
 #[tokio::test]

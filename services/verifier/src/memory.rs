@@ -90,15 +90,22 @@ impl Seen {
 pub(crate) struct Memory {
     seen: ArcSwap<Seen>,
     hasher: SipHasher24,
+    /// Tokens in one generation.
+    generation: usize,
 }
 
 impl Memory {
     /// An empty cache; `secret` is random for each process.
     pub(crate) fn new(secret: &[u8; 16]) -> Self {
+        Self::with_generation(secret, GENERATION)
+    }
+
+    fn with_generation(secret: &[u8; 16], generation: usize) -> Self {
         let key = blake3::derive_key("citycode verifier: key of the cache of verified tokens", secret);
         Self {
             seen: ArcSwap::from_pointee(Seen::new(Keyring::new(), 0, Arc::new(Map::default()))),
             hasher: SipHasher24::new_with_key(key.first_chunk().expect("a derived key has 32 bytes")),
+            generation,
         }
     }
 
@@ -115,7 +122,7 @@ impl Memory {
     /// dropped with the old generation.
     pub(crate) fn remember(&self, seen: &Arc<Seen>, key: SeenKey, claims: VerifiedClaims) {
         seen.insert(key, claims);
-        if seen.count.load(Ordering::Relaxed) >= GENERATION {
+        if seen.count.load(Ordering::Relaxed) >= self.generation {
             let next = Arc::new(Seen::new(
                 seen.keyring.clone(),
                 seen.keys_sequence,
@@ -130,5 +137,105 @@ impl Memory {
     pub(crate) fn change_keyring(&self, keyring: Keyring, keys_sequence: u64) {
         self.seen
             .store(Arc::new(Seen::new(keyring, keys_sequence, Arc::new(Map::default()))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::hash::{BuildHasher, BuildHasherDefault};
+
+    use citycode_domain::event::{Event, SigningKeyAdded};
+    use citycode_domain::ids::{CodeId, CodeKind, ListId, StatusRef};
+    use citycode_domain::time::Timestamp;
+    use citycode_token::{CodeClaimsToSign, SigningKey, sign_code, verify};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_790_000_000);
+    const BASE_URI: &str = "https://s.example/";
+
+    fn keyring() -> Keyring {
+        let key = SigningKey::from_seed([3; 32]);
+        let added = Event::SigningKeyAdded(SigningKeyAdded {
+            key_id: key.key_id(),
+            public_key: key.public_key(),
+            signs_from: NOW,
+        });
+        Keyring::new().apply(&added).expect("a sound key")
+    }
+
+    /// The verified claims of a code with this number.
+    fn claims(number: u8) -> VerifiedClaims {
+        let claims = CodeClaimsToSign {
+            code_id: CodeId([number; 8]),
+            kind: CodeKind::new(3).expect("3 is a kind"),
+            issued_at: NOW,
+            expires_at: NOW.plus_seconds(60),
+            status: StatusRef {
+                list: ListId(1),
+                index: u32::from(number),
+            },
+            id_commitment: None,
+            device_key: None,
+        };
+        let signed = sign_code(&claims, BASE_URI, &SigningKey::from_seed([3; 32])).expect("it can be signed");
+        verify(&signed.text, &keyring(), BASE_URI, NOW).expect("it was just signed")
+    }
+
+    fn remember(memory: &Memory, number: u8) {
+        memory.remember(&memory.load(), memory.key_of(&[number]), claims(number));
+    }
+
+    /// The numbers of the cached codes; a lookup moves a code to the young generation.
+    fn cached(memory: &Memory, numbers: std::ops::Range<u8>) -> Vec<u8> {
+        let seen = memory.load();
+        numbers
+            .filter(|number| {
+                let found = seen.get(&memory.key_of(&[*number]));
+                found.is_some_and(|claims| claims.code_id == CodeId([*number; 8]))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn tokens_that_are_not_used_for_a_generation_are_forgotten() {
+        let memory = Memory::with_generation(&[1; 16], 4);
+        (0..3).for_each(|number| remember(&memory, number));
+        // The same token again does not fill the generation.
+        remember(&memory, 2);
+        assert_eq!(cached(&memory, 0..9), [0, 1, 2]);
+        remember(&memory, 3);
+        assert_eq!(cached(&memory, 0..1), [0], "used again after the generation was full");
+        (4..7).for_each(|number| remember(&memory, number));
+        assert_eq!(cached(&memory, 0..9), [0, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_change_of_the_keyring_empties_the_cache() {
+        let memory = Memory::new(&[1; 16]);
+        remember(&memory, 1);
+        let before = memory.load();
+        memory.change_keyring(keyring(), 7);
+        assert_eq!(cached(&memory, 0..9), []);
+        let seen = memory.load();
+        assert!(seen.keys_sequence == 7 && !seen.keyring.is_same(&before.keyring));
+        // A token that was verified under the former keyring meanwhile.
+        memory.remember(&before, memory.key_of(&[2]), claims(2));
+        assert_eq!(cached(&memory, 0..9), []);
+    }
+
+    #[test]
+    fn keys_of_tokens_differ_and_depend_on_the_secret() {
+        let memory = Memory::new(&[1; 16]);
+        let keys: BTreeSet<SeenKey> = (0..=u16::MAX)
+            .map(|token| memory.key_of(&token.to_le_bytes()))
+            .collect();
+        assert_eq!(keys.len(), 65_536);
+        assert_ne!(Memory::new(&[2; 16]).key_of(b"token"), memory.key_of(b"token"));
+        // Otherwise a lookup would compare many entries of the map.
+        let hasher = BuildHasherDefault::<FirstBytes>::default();
+        let hashes: BTreeSet<u64> = keys.iter().map(|key| hasher.hash_one(key)).collect();
+        assert_eq!(hashes.len(), 65_536);
     }
 }

@@ -247,6 +247,8 @@ pub(super) fn row_context(page: Page, row: &Key) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// R31: looking up an unknown person opens as many bytes as looking up a known one.
@@ -261,5 +263,37 @@ mod tests {
         for length in 0..=32 {
             assert_eq!(split_name(&row[..length]), None, "cut to {length}");
         }
+    }
+
+    /// R28: an erasure seals the rows of one page again, so that pages must stay small.
+    #[test]
+    fn r28_people_are_spread_over_all_pages() {
+        let names = || (0..=u16::MAX).map(u16::to_be_bytes);
+        let index: BTreeSet<u16> = names()
+            .map(|first| {
+                let mut tag = [0; 32];
+                tag[..2].copy_from_slice(&first);
+                index_page(&tag).number
+            })
+            .collect();
+        let people: BTreeSet<u16> = names()
+            .map(|first| {
+                let mut holder = [0; HolderId::LEN];
+                holder[..2].copy_from_slice(&first);
+                people_page(HolderId(holder)).number
+            })
+            .collect();
+        assert!(index.iter().copied().eq(0..PAGES) && people.iter().copied().eq(0..PAGES));
+    }
+
+    /// These bytes are never edited: rows of existing vaults are sealed with them. They bind a row to its place.
+    #[test]
+    fn golden_bytes_of_a_rows_context() {
+        let page = Page {
+            table: Table::People,
+            number: 0x0102,
+        };
+        let golden = [b"citycode-vault-row-v1\x01\x01\x02".as_slice(), &[9; 16]].concat();
+        assert_eq!(row_context(page, &(0x0102, [9; 16])), golden);
     }
 }

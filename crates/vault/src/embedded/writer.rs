@@ -39,13 +39,7 @@ pub(super) enum Job {
 /// unknown what reached the disk. Callers then get "unavailable"; reads continue.
 pub(super) fn run(core: &Core, mut queue: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(BATCH);
-    while let Some(first) = queue.blocking_recv() {
-        jobs.push(first);
-        while jobs.len() < BATCH
-            && let Ok(job) = queue.try_recv()
-        {
-            jobs.push(job);
-        }
+    while queue.blocking_recv_many(&mut jobs, BATCH) > 0 {
         let (creations, others): (Vec<_>, Vec<_>) = jobs.drain(..).partition(|job| matches!(job, Job::Create { .. }));
         if !create_all(core, creations) {
             return;
