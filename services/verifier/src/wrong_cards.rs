@@ -149,7 +149,10 @@ impl WrongCards {
         let before = u32::try_from(before).unwrap_or(most);
         for number in 0..most.saturating_sub(before) {
             let name = slot(period, number);
-            let claimed = self.records.register(&note(card, device, &name), nothing()).await?;
+            let claimed = self
+                .records
+                .register(&note(card, device, &name), ShownBytes::default())
+                .await?;
             if claimed == Registered::Now {
                 return Ok(Some(before + number + 1));
             }
@@ -159,7 +162,10 @@ impl WrongCards {
 
     async fn close(&self, card: &HeldCard<'_>, device: &str) -> Result<(), RecordsError> {
         let name = closing(card, card.at.div_euclid(PERIOD_SECONDS));
-        let closed = self.records.register(&note(card, device, &name), nothing()).await;
+        let closed = self
+            .records
+            .register(&note(card, device, &name), ShownBytes::default())
+            .await;
         closed.map(drop)
     }
 
@@ -169,7 +175,10 @@ impl WrongCards {
 
     /// The time at which this was registered.
     async fn claimed_at(&self, card: &HeldCard<'_>, device: &str, name: String) -> Result<Option<i64>, RecordsError> {
-        let found = self.records.registered(&note(card, device, &name), &nothing()).await?;
+        let found = self
+            .records
+            .registered(&note(card, device, &name), &ShownBytes::default())
+            .await?;
         Ok(match found {
             Some(Registered::Before(record)) => Some(record.scan.at),
             _ => None,
@@ -186,10 +195,6 @@ fn device_of(card: &HeldCard<'_>) -> String {
 
 fn closing(card: &HeldCard<'_>, period: i64) -> String {
     format!("{} closed {period}", card.code_id)
-}
-
-fn nothing() -> ShownBytes {
-    ShownBytes::new(Vec::new())
 }
 
 fn note<'a>(card: &HeldCard<'a>, device: &'a str, name: &'a str) -> ScanNote<&'a str> {
@@ -221,4 +226,55 @@ fn unavailable(error: &RecordsError) -> Problem {
         Code::Unavailable,
         "wrong ID cards cannot be counted, so cards are not compared with codes",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Locks need no records.
+    struct NoRecords;
+
+    #[tonic::async_trait]
+    impl ScanRecords for NoRecords {
+        fn note(&self, _: &ScanNote<&str>) {}
+
+        async fn register(&self, _: &ScanNote<&str>, _: ShownBytes) -> Result<Registered, RecordsError> {
+            Err(RecordsError::Unavailable("there are none".into()))
+        }
+
+        async fn registered(&self, _: &ScanNote<&str>, _: &ShownBytes) -> Result<Option<Registered>, RecordsError> {
+            Err(RecordsError::Unavailable("there are none".into()))
+        }
+
+        async fn flush(&self) {}
+    }
+
+    fn card(number: usize) -> HeldCard<'static> {
+        let number = u64::try_from(number).expect("few");
+        HeldCard {
+            device: "gate-1",
+            place: "staffed",
+            code_id: CodeId(number.to_be_bytes()),
+            at: 0,
+        }
+    }
+
+    #[test]
+    fn locks_are_bounded_and_a_lock_in_use_is_never_forgotten() {
+        let cards = WrongCards::new(Arc::new(NoRecords));
+        let lock = |number| cards.lock(&card(number)).now_or_never();
+        let held = lock(0).expect("it is free");
+        let mut most = 0;
+        for number in 1..3 * MAX_LOCKS {
+            assert!(lock(number).is_some(), "code {number} is free");
+            most = most.max(cards.locks.lock().len());
+        }
+        assert_eq!(most, MAX_LOCKS + 1);
+        assert!(lock(0).is_none(), "its card is still being compared");
+        drop(held);
+        assert!(lock(0).is_some());
+    }
 }

@@ -110,6 +110,45 @@ async fn r19_a_search_across_the_boundary_of_two_periods_gets_no_more_answers() 
 }
 
 #[tokio::test]
+async fn r19_a_code_stays_blocked_for_15_minutes_across_the_boundary_of_two_periods() {
+    let city = City::new().await;
+    let code = city.issue("offline", 1).await;
+    let (right, wrong) = (beside(&code, WANG, "gate-1"), beside(&code, LI, "gate-1"));
+    let until_late = 600 - crate::city::START.rem_euclid(900);
+    city.clock.advance(Duration::from_secs(until_late.unsigned_abs()));
+    city.prove().await;
+    for _ in 0..10 {
+        assert_eq!(says(&city.verifier, &wrong).await, "IdMismatch");
+    }
+    for (seconds, answer) in [(600, "rate_limited"), (299, "rate_limited"), (1, "Ok")] {
+        city.clock.advance(Duration::from_secs(seconds));
+        city.prove().await;
+        assert_eq!(says(&city.verifier, &right).await, answer, "after {seconds} s more");
+    }
+}
+
+#[tokio::test]
+async fn r19_a_wrong_card_counts_for_15_minutes() {
+    for (seconds, answered) in [(899, 1), (900, 10)] {
+        let city = City::new().await;
+        let code = city.issue("offline", 1).await;
+        let wrong = beside(&code, LI, "gate-1");
+        let until_start = 900 - crate::city::START.rem_euclid(900);
+        city.clock.advance(Duration::from_secs(until_start.unsigned_abs()));
+        city.prove().await;
+        for _ in 0..9 {
+            assert_eq!(says(&city.verifier, &wrong).await, "IdMismatch");
+        }
+        city.clock.advance(Duration::from_secs(seconds));
+        city.prove().await;
+        for _ in 0..answered {
+            assert_eq!(says(&city.verifier, &wrong).await, "IdMismatch", "{seconds} s later");
+        }
+        assert_eq!(says(&city.verifier, &wrong).await, "rate_limited", "{seconds} s later");
+    }
+}
+
+#[tokio::test]
 async fn r19_a_search_by_many_devices_raises_one_alarm_and_requests_for_other_times_raise_none() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let rendered = recorder.handle();

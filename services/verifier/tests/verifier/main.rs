@@ -10,6 +10,7 @@ mod other_times;
 mod places;
 mod registrations;
 mod reissue_race;
+mod requests;
 mod slow_vault;
 mod snapshots;
 mod streams;
