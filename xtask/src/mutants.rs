@@ -59,6 +59,7 @@ const CORE: [Core; 6] = [
             "services/verifier/src/scan.rs",
             "services/verifier/src/request.rs",
             "services/verifier/src/memory.rs",
+            "services/verifier/src/undelivered.rs",
             "services/verifier/src/wrong_cards.rs",
         ],
     },
