@@ -120,6 +120,21 @@ mod tests {
         assert!(long_ago < undelivered.reaches(&another, long_ago, known(0), 0));
     }
 
+    /// The limit of memory is for tokens that are undecided.
+    #[test]
+    fn only_a_token_that_its_time_of_issue_does_not_decide_is_stored() {
+        let limit = REACHES.plus_seconds(-CLOCK_TOLERANCE_SECONDS);
+        for (issued_at, stored) in [(limit.plus_seconds(-1), 0), (limit, 1), (limit.plus_seconds(1), 1)] {
+            let undelivered = Undelivered::default();
+            let reaches = undelivered.reaches(&ClaimsDigest([1; 32]), issued_at, known(0), 0);
+            assert_eq!(
+                (reaches, undelivered.shown.lock().young.len()),
+                (limit, stored),
+                "{issued_at:?}"
+            );
+        }
+    }
+
     #[test]
     fn the_number_of_stored_tokens_is_bounded() {
         let undelivered = Undelivered::default();
@@ -130,5 +145,19 @@ mod tests {
         }
         let generations = undelivered.shown.lock();
         assert!(generations.young.len() <= GENERATION && generations.old.len() <= GENERATION);
+    }
+
+    #[test]
+    fn the_first_scan_of_a_token_is_remembered_for_a_generation() {
+        let undelivered = Undelivered::default();
+        let digest = |number: usize| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&number.to_le_bytes());
+            ClaimsDigest(digest)
+        };
+        for number in 0..GENERATION {
+            undelivered.first_shown_ms(&digest(number), 7);
+        }
+        assert_eq!(undelivered.first_shown_ms(&digest(0), 9), 7);
     }
 }

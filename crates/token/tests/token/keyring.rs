@@ -140,6 +140,34 @@ fn a_key_has_one_encoding_and_is_no_point_of_small_order() {
     assert!(is_sound_device_key(&device().device_key()));
 }
 
+#[test]
+fn a_keyring_has_at_most_1000_keys() {
+    let key = |number: u64| {
+        let mut seed = [0x55; 32];
+        seed[..8].copy_from_slice(&number.to_le_bytes());
+        SigningKey::from_seed(seed)
+    };
+    let add = |keyring: Keyring, number| keyring.apply(&added(&key(number), ISSUED_AT));
+    let full = (0..1_000).try_fold(Keyring::new(), add).expect("a thousand keys");
+    assert_eq!(add(full.clone(), 1_000).map(|_| ()), Err(KeyringError::Full));
+    assert!(add(full.clone(), 999).expect("it is known").is_same(&full));
+}
+
+#[test]
+fn a_phones_key_is_a_point_of_p_256_in_compressed_form() {
+    let DeviceKey::P256(point) = p256_key() else {
+        panic!("the fixture has a key of P-256");
+    };
+    assert!(is_sound_device_key(&DeviceKey::P256(point)));
+    let mut not_on_the_curve = [0xFF; 33];
+    not_on_the_curve[0] = point[0];
+    let mut other_form = point;
+    other_form[0] = 4;
+    for unsound in [not_on_the_curve, other_form, [0; 33]] {
+        assert!(!is_sound_device_key(&DeviceKey::P256(unsound)), "{}", to_hex(&unsound));
+    }
+}
+
 /// An id has four bytes, so that two keys with the same one are found in a second.
 #[test]
 fn a_second_key_with_the_same_id_is_refused() {

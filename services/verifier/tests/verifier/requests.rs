@@ -1,6 +1,7 @@
 //! What a request may contain, who may send it, and what an answer contains.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use citycode_auth::Caller;
@@ -87,10 +88,10 @@ async fn stream(city: &City, caller: Caller, scans: Vec<VerifyRequest>) -> Vec<V
         Ok(request)
     });
     let mut client = VerifierServiceClient::new(server);
-    let answers = client.verify_stream(futures::stream::iter(scans)).await.unwrap();
-    let mut answers = answers.into_inner();
+    let answers = client.verify_stream(futures::stream::iter(scans)).await;
+    let mut answers = answers.expect("a stream").into_inner();
     let mut received = Vec::new();
-    while let Some(answer) = answers.message().await.unwrap() {
+    while let Some(answer) = answers.message().await.expect("the stream goes on") {
         received.push(answer);
     }
     received
@@ -162,4 +163,71 @@ async fn r24_a_code_is_undelivered_only_if_a_proof_would_change_its_answer() {
         (Reason::TooStale, false),
         "the state is too old for any code"
     );
+}
+
+/// Counts the events of the level `ERROR` whose message contains a text.
+#[derive(Clone)]
+struct Alarms {
+    text: &'static str,
+    count: Arc<AtomicUsize>,
+}
+
+impl tracing::Subscriber for Alarms {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut message = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            if field.name() == "message" {
+                message = format!("{value:?}");
+            }
+        });
+        if message.contains(self.text) {
+            self.count.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A stolen signing key is noticed by the operator, not only by the person at the gate.
+#[tokio::test]
+async fn r25_a_token_that_is_not_in_the_log_raises_an_alarm_for_a_passage_only() {
+    let alarms = Alarms {
+        text: "is not in the log",
+        count: Arc::default(),
+    };
+    let _installed = tracing::subscriber::set_default(alarms.clone());
+    let city = City::new().await;
+    let (genuine, forged) = (city.issue("sampling", 1).await, city.sign("sampling", 2, None));
+    assert_eq!(city.reason("sampling_desk", &forged.text), Reason::TooStale);
+    // A proof that began after the token was shown decides that it is forged.
+    city.clock.advance(Duration::from_millis(1));
+    city.prove().await;
+    for text in [&genuine.text, &"no code".to_owned()] {
+        city.verify(&desk(), request("sampling_desk", text, "")).await.unwrap();
+    }
+    let mut question = request("sampling_desk", &forged.text, "");
+    question.at = Some(city.now().0);
+    let answer = city.verify(&caller(&["auditor"]), question).await.unwrap();
+    assert_eq!(words(&answer).1, Reason::UnknownCode);
+    assert_eq!(alarms.count.load(Ordering::SeqCst), 0);
+    let answer = city
+        .verify(&desk(), request("sampling_desk", &forged.text, ""))
+        .await
+        .unwrap();
+    assert_eq!(words(&answer).1, Reason::UnknownCode);
+    assert_eq!(alarms.count.load(Ordering::SeqCst), 1);
 }
