@@ -485,12 +485,15 @@ struct Faltering<'a> {
     fails: bool,
     /// The number of seeks before which no read fails.
     seeks: usize,
+    /// The number of reads that fail.
+    failures: usize,
 }
 
 impl io::Read for Faltering<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fails = !self.fails;
-        if self.fails && self.seeks == 0 {
+        if self.fails && self.seeks == 0 && self.failures > 0 {
+            self.failures -= 1;
             return Err(self.error.into());
         }
         let few = buffer.len().min(1_000);
@@ -513,11 +516,15 @@ fn an_interrupted_read_is_repeated_and_any_other_error_ends_the_load() {
         error,
         fails: false,
         seeks: 0,
+        failures: usize::MAX,
     };
     let interrupted = || source(io::ErrorKind::Interrupted);
     assert!(status::load(&IDENTITY, interrupted()).is_ok());
     assert!(check(ProjectionKind::Status, &IDENTITY, interrupted()).is_ok());
-    let broken = || source(io::ErrorKind::TimedOut);
+    let broken = || Faltering {
+        failures: 1,
+        ..source(io::ErrorKind::TimedOut)
+    };
     let timed_out =
         |error: &LoadError| matches!(error, LoadError::Io(error) if error.kind() == io::ErrorKind::TimedOut);
     assert!(status::load(&IDENTITY, broken()).is_err_and(|error| timed_out(&error)));
