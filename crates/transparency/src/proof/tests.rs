@@ -137,6 +137,12 @@ fn what_is_not_a_proof_is_refused_with_the_reason() {
     let hash = format!("{}\n", proof().hashes[0]);
     let many = text.replace("index 6\n", &format!("index 6\n{}", hash.repeat(MAX_PROOF_HASHES)));
     assert_eq!(refused(&many), LogProofInvalid::Hash);
+    let most = LogProof {
+        hashes: vec![proof().hashes[0]; MAX_PROOF_HASHES],
+        ..proof()
+    };
+    assert_eq!(LogProof::parse(&most.to_bytes()), Ok(most));
+    assert_eq!(refused(&"a".repeat(MAX_PROOF_BYTES)), LogProofInvalid::Structure);
     assert!(matches!(
         refused(&text.replace("\n11\n", "\n011\n")),
         LogProofInvalid::Checkpoint(_)

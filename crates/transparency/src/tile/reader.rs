@@ -62,6 +62,12 @@ impl<S: TileSource> TileReader<S> {
         self.tiles.head()
     }
 
+    /// How many tiles it keeps: about 8 MiB at most.
+    #[must_use]
+    pub fn cached_tiles(&self) -> usize {
+        self.tiles.count()
+    }
+
     /// Reads and checks the tiles of these nodes.
     fn load(&mut self, nodes: impl IntoIterator<Item = NodeId>) -> Result<(), ReadError<S::Error>> {
         let needed = VerifiedTiles::needed(self.head().size, nodes)?;

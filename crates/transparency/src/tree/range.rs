@@ -49,6 +49,14 @@ pub struct NotAdjacent {
     pub begin: u64,
 }
 
+/// How many subtrees cover these leaves.
+fn node_count(begin: u64, end: u64) -> Result<usize, CompactRangeInvalid> {
+    if begin > end || end > MAX_TREE_SIZE {
+        return Err(CompactRangeInvalid::Bounds { begin, end });
+    }
+    Ok(cover(begin, end).count())
+}
+
 impl Default for CompactRange {
     fn default() -> Self {
         Self::from_leaf(0)
@@ -72,10 +80,7 @@ impl CompactRange {
     /// # Errors
     /// If the bounds are not a range, or demand another number of hashes.
     pub fn from_nodes(begin: u64, end: u64, nodes: Vec<Hash>) -> Result<Self, CompactRangeInvalid> {
-        if begin > end || end > MAX_TREE_SIZE {
-            return Err(CompactRangeInvalid::Bounds { begin, end });
-        }
-        if nodes.len() != cover(begin, end).count() {
+        if nodes.len() != node_count(begin, end)? {
             return Err(CompactRangeInvalid::Length);
         }
         Ok(Self { begin, end, nodes })
@@ -187,11 +192,8 @@ impl CompactRange {
         let (begin, rest) = bytes.split_first_chunk().ok_or(CompactRangeInvalid::Length)?;
         let (end, rest) = rest.split_first_chunk().ok_or(CompactRangeInvalid::Length)?;
         let (begin, end) = (u64::from_be_bytes(*begin), u64::from_be_bytes(*end));
-        if begin > end || end > MAX_TREE_SIZE {
-            return Err(CompactRangeInvalid::Bounds { begin, end });
-        }
         // Checked before anything is allocated.
-        if rest.len() != cover(begin, end).count() * HASH_LENGTH {
+        if rest.len() != node_count(begin, end)? * HASH_LENGTH {
             return Err(CompactRangeInvalid::Length);
         }
         let (hashes, _) = rest.as_chunks::<HASH_LENGTH>();

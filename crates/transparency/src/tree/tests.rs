@@ -200,6 +200,20 @@ fn sizes_that_do_not_fit_are_refused_whatever_the_proof() {
         verify_inclusion(&large.root, 0, &huge, &[]),
         Err(ProofInvalid::OutOfTree)
     );
+    let largest = TreeHead {
+        size: MAX_TREE_SIZE,
+        root: large.root,
+    };
+    assert_eq!(verify_consistency(&small, &largest, &[]), Err(ProofInvalid::Length));
+    assert_eq!(
+        verify_inclusion(&large.root, 0, &largest, &[]),
+        Err(ProofInvalid::Length)
+    );
+    let beyond = TreeHead {
+        size: MAX_TREE_SIZE + 1,
+        ..largest
+    };
+    assert_eq!(verify_consistency(&small, &beyond, &[]), Err(ProofInvalid::OutOfTree));
 }
 
 /// The proof with each hash changed, left out and repeated, with neighbours swapped, and with a hash more at both ends.
@@ -233,6 +247,10 @@ fn a_range_at_the_largest_size_is_parsed_and_does_not_overflow() {
     bytes.extend([7; 32]);
     let range = CompactRange::parse(&bytes).unwrap();
     assert_eq!(range.head().unwrap().root, Hash([7; 32]));
+    let mut last = CompactRange::from_leaf(MAX_TREE_SIZE - 1);
+    last.append(Hash([7; 32]));
+    assert_eq!(last.end(), MAX_TREE_SIZE);
+    assert_eq!(last.merge(&CompactRange::from_leaf(MAX_TREE_SIZE)), Ok(()));
     for (begin, end) in [(0, MAX_TREE_SIZE + 1), (2, 1), (u64::MAX, u64::MAX)] {
         let bytes = [begin.to_be_bytes(), end.to_be_bytes()].concat();
         let refused = CompactRange::parse(&bytes);

@@ -21,14 +21,12 @@ pub enum ProofInvalid {
     OtherOldRoot,
 }
 
-/// Shifts both numbers right until the first is odd or 0.
+/// Shifts both numbers right until the first is odd. It is not 0: it is odd already, or equal to the last position,
+/// which was compared with 0 before.
 fn skip_zeros(first: &mut u64, second: &mut u64) {
     let zeros = first.trailing_zeros();
-    // All 64 bits are zero: the position is 0, and nothing is left to skip.
-    if zeros < 64 {
-        *first >>= zeros;
-        *second >>= zeros;
-    }
+    *first >>= zeros;
+    *second >>= zeros;
 }
 
 /// Checks that a leaf is number `index` of a tree.

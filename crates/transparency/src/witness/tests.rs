@@ -236,8 +236,13 @@ fn what_is_remembered_for_monitors_contains_no_unverified_signature() {
     let memory = MemoryOfOneProcess::default();
     let stranger = NoteSigner::from_seed("stranger.example", KeyKind::Log, &[7; 32]).unwrap();
     let mut request = request(0, &leaves);
+    // One with a name of its own, one with the name of the log, and one with its key id.
+    let mut same_name = stranger.sign("anything\n", 0);
+    same_name.name = ORIGIN.to_owned();
+    let mut same_id = stranger.sign("anything\n", 0);
+    same_id.key_id = log().verifier().id();
     let unknown = stranger.sign("anything\n", 0);
-    request.checkpoint.add([unknown]).unwrap();
+    request.checkpoint.add([unknown, same_name, same_id]).unwrap();
     assert_eq!(answer(&memory, &request).status(), 200);
     let remembered = memory.last(ORIGIN).unwrap().unwrap().checkpoint;
     let note = SignedNote::parse(&remembered).unwrap();

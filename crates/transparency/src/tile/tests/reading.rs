@@ -164,6 +164,11 @@ fn a_reader_forgets_tiles_and_still_proves_every_leaf() {
     for index in (0..leaves.len()).step_by(250) {
         let proof = reader.inclusion_proof(index as u64).unwrap();
         verify_inclusion(&leaves[index], index as u64, &head, &proof).unwrap();
+        assert!(
+            reader.cached_tiles() <= 1024,
+            "{} tiles are kept",
+            reader.cached_tiles()
+        );
     }
 }
 
