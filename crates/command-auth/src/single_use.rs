@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn identity(message: ReportLossRequest) -> RequestIdentity {
-        received(message).ok().expect("a good request").identity
+        received(message).expect("a good request").identity
     }
 
     /// The register of uses outlives a release, so a repetition must have the same digest in the next one.

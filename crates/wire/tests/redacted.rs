@@ -68,6 +68,7 @@ fn r28_messages_with_a_personal_field_show_only_their_name() {
         revocation::SetStandingRequest,
         verifier::VerifyRequest,
         audit::HolderKind,
+        audit::ShownCode,
     );
     for (name, debug, expected) in &shown {
         assert_eq!(debug, expected, "{name}");
