@@ -641,7 +641,8 @@ proptest! {
 
 #[test]
 fn batches_of_scans_that_are_empty_or_out_of_range_are_refused() {
-    let message = |change: fn(&mut v3::ScanBatches)| {
+    type Change = fn(&mut v3::ScanBatches);
+    let message = |change: Change| {
         let mut batches = v3::ScanBatches {
             day: 19_235,
             writer: vec![0x57; 8].into(),
@@ -653,7 +654,7 @@ fn batches_of_scans_that_are_empty_or_out_of_range_are_refused() {
         v3::ScanBatchesSealed { batches: vec![batches] }.encode_to_vec()
     };
     assert!(decode("ScanBatchesSealed", 3, &message(|_| {})).is_ok());
-    let refused: [(fn(&mut v3::ScanBatches), &str); 5] = [
+    let refused: [(Change, &str); 5] = [
         (|batches| batches.first = 0, "batches.first"),
         (|batches| batches.count = 0, "batches.first"),
         (|batches| batches.first = u64::MAX, "batches.first"),

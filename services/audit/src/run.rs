@@ -1,7 +1,7 @@
 //! Audits of a period: every recorded verdict is recomputed, and every batch of records compared with its digest in the
 //! log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use citycode_domain::ids::ScanWriterId;
 use citycode_replay::{NotRecomputable, SealedBatches, Timeline, judge_at, recompute};
@@ -90,7 +90,8 @@ impl Audit {
             extra: 0,
             altered: Vec::new(),
         };
-        for day in self.days_of(period).await? {
+        let retained = self.days_of(period).await?;
+        for day in run.sealed_days(&retained) {
             let mut seen = DayBatches::default();
             let mut differing = Vec::new();
             self.each_batch(day, |batch| run.batch(batch, &mut seen, &mut differing), observer)
@@ -156,6 +157,27 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The days with records, and those whose records are gone although their digests are in the log. The records of
+    /// days before the first retained one were destroyed when their retention ended.
+    fn sealed_days(&mut self, retained: &[u32]) -> BTreeSet<u32> {
+        let mut days: BTreeSet<u32> = retained.iter().copied().collect();
+        let first = day_of(self.period.from).unwrap_or(0);
+        let last = day_of(self.period.to - 1).unwrap_or(0);
+        for sealed in self.timeline.sealed_batches() {
+            let day = sealed.batches.day;
+            if !(first..=last).contains(&day) {
+                continue;
+            }
+            if retained.first().is_some_and(|oldest| day >= *oldest) {
+                days.insert(day);
+            } else {
+                let destroyed = self.counts.not_recomputable.entry("destroyed_batches".to_owned());
+                *destroyed.or_default() += u64::from(sealed.batches.count);
+            }
+        }
+        days
+    }
+
     fn batch(&mut self, batch: &Batch, seen: &mut DayBatches, differing: &mut Vec<Differing>) {
         let name = (batch.writer, batch.number);
         let records = match &batch.records {

@@ -28,7 +28,8 @@ const DAY_SECONDS: i64 = 86_400;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"purpose": "complaint 17", "device": "gate-7", "scan_id": "000123"}))]
 pub(crate) struct ExplainBody {
-    /// Why this is asked: 4 to 200 characters without an ID or telephone number.
+    /// Why this is asked, without an ID or telephone number.
+    #[schema(min_length = 4, max_length = 200)]
     purpose: String,
     /// The scanning device.
     device: Option<String>,
@@ -271,7 +272,8 @@ fn decided(verdict: &proto::Verdict) -> Option<DecidedAnswer> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunBody {
-    /// Why this is asked: 4 to 200 characters without an ID or telephone number.
+    /// Why this is asked, without an ID or telephone number.
+    #[schema(min_length = 4, max_length = 200)]
     purpose: String,
     /// Start, inclusive.
     #[schema(format = DateTime)]
@@ -409,7 +411,8 @@ fn date(day: u32) -> Option<String> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WhatIfBody {
-    /// Why this is asked: 4 to 200 characters without an ID or telephone number.
+    /// Why this is asked, without an ID or telephone number.
+    #[schema(min_length = 4, max_length = 200)]
     purpose: String,
     /// The text of the other policy's file.
     policy: String,
