@@ -184,6 +184,9 @@ fn the_lines_of_a_witness_are_parsed_like_those_of_a_note() {
     let mut note = SignedNote::new("a\n".to_owned(), lines.to_vec()).unwrap();
     let many = vec![lines[0].clone(); MAX_SIGNATURES];
     let before = note.clone();
+    let mut full = note.clone();
+    assert_eq!(full.add(many[..MAX_SIGNATURES - 2].iter().cloned()), Ok(()));
+    assert_eq!(full.signatures().len(), MAX_SIGNATURES);
     assert_eq!(note.add(many), Err(NoteInvalid::SignatureCount));
     assert_eq!(note, before);
 }

@@ -83,11 +83,9 @@ impl TileId {
     /// The tiles on the right edge of a tree that are partial, from the highest level to the leaves. They contain the
     /// hashes of which the root of the tree is folded.
     pub(crate) fn right_edge(size: u64) -> impl Iterator<Item = Self> {
+        // The tile after the full ones of a level has fewer than 256 hashes; without any, it does not exist.
         let at = move |level| Self::in_tree(level, (size >> (TILE_HEIGHT * level)) / u64::from(TILE_WIDTH), size);
-        (0..=MAX_LEVEL)
-            .rev()
-            .filter_map(at)
-            .filter(|tile| tile.width < TILE_WIDTH)
+        (0..=MAX_LEVEL).rev().filter_map(at)
     }
 
     pub(crate) const fn full(level: u8, index: u64) -> Self {

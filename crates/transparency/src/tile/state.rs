@@ -43,7 +43,8 @@ impl State {
         let (previous_size, range) = rest.split_first_chunk().ok_or(StateInvalid)?;
         let previous_size = u64::from_be_bytes(*previous_size);
         let tree = CompactRange::parse(range).map_err(|_| StateInvalid)?;
-        if tree.begin() != 0 || previous_size > tree.end() {
+        // A state is written only for a tree that grew.
+        if tree.begin() != 0 || previous_size >= tree.end() {
             return Err(StateInvalid);
         }
         Ok(Self { tree, previous_size })

@@ -79,3 +79,31 @@ fn names_do_not_lead_out_of_the_folder() {
     assert!(store.get("tile/0/000.p/3").unwrap().is_some());
     assert_eq!(store.get("tile/0/000.p/3/x").unwrap(), None);
 }
+
+#[test]
+fn a_tile_that_exists_is_never_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = DirectoryTiles::open(folder.path()).unwrap();
+    assert_eq!(store.put("tile/0/000.p/1", &[1; 32]).unwrap(), Put::Stored);
+    store.flush().unwrap();
+    assert_eq!(store.put("tile/0/000.p/1", &[1; 32]).unwrap(), Put::Stored);
+    assert_eq!(store.put("tile/0/000.p/1", &[2; 32]).unwrap(), Put::Conflict);
+    store.flush().unwrap();
+    assert_eq!(store.get("tile/0/000.p/1").unwrap(), Some(vec![1; 32]));
+}
+
+#[test]
+fn a_fork_in_a_folder_names_the_tile() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut leaves = naive::leaves(600);
+    write(DirectoryTiles::open(folder.path()).unwrap(), &leaves, &[600]);
+    // Somebody removed the state, and changed the log.
+    fs::remove_file(folder.path().join("state")).unwrap();
+    leaves[300] = crate::leaf_hash(b"another history");
+    let mut writer = TileWriter::open(DirectoryTiles::open(folder.path()).unwrap()).unwrap();
+    let forked = writer.append(&leaves);
+    assert!(
+        matches!(forked, Err(WriteError::Forked(tile)) if tile == TileId::full(0, 1)),
+        "{forked:?}"
+    );
+}

@@ -42,6 +42,10 @@ fn the_largest_tree_has_names_for_its_tiles() {
         Err(TilePathInvalid)
     );
     assert_eq!(TileId::in_tree(0, u64::MAX, u64::MAX), None);
+    let top = TileId::in_tree(7, 0, MAX_TREE_SIZE).unwrap();
+    assert_eq!((top.width(), top.to_string().as_str()), (64, "tile/7/000.p/64"));
+    assert_eq!("tile/7/000.p/64".parse(), Ok(top));
+    assert_eq!("tile/7/000.p/65".parse::<TileId>(), Err(TilePathInvalid));
     let beyond = NodeId {
         level: 63,
         index: u64::MAX,
