@@ -235,6 +235,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_buffers_hold_exactly_the_longest_presentation() {
+        let longest = write_presentation(&[0; MAX_CWT_LEN], &[0; MAX_PROOF_LEN]);
+        assert_eq!(longest.len(), MAX_SCAN_LEN);
+        let encoded = &longest.as_bytes()[PRESENTATION_PREFIX.len()..];
+        assert_eq!(
+            decoded(encoded).map(|bytes| bytes.len()),
+            Some(MAX_CWT_LEN + MAX_PROOF_LEN)
+        );
+        assert_eq!(decoded(&[encoded, b"00"].concat()), None, "one byte more");
+    }
+
     proptest! {
         #[test]
         fn texts_of_the_base45_crate_are_decoded(bytes in proptest::collection::vec(any::<u8>(), 0..MAX_BYTES)) {
