@@ -13,10 +13,16 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition}
 use crate::agreement::{recorded, run};
 use crate::city::City;
 
-const SCANS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("scans-5");
+/// Day and number of a batch.
+type Place = (u32, u64);
+
+const SCANS: TableDefinition<'_, Place, &[u8]> = TableDefinition::new("scans-5");
+
+/// A batch and the bytes that take its place.
+type Replaced<'a> = (Place, &'a [u8]);
 
 /// The sealed batches of a file.
-fn batches(scans: &Path) -> Vec<((u32, u64), Vec<u8>)> {
+fn batches(scans: &Path) -> Vec<(Place, Vec<u8>)> {
     let database = Database::open(scans.join("scans.redb")).expect("opens");
     let transaction = database.begin_read().expect("reads");
     let table = transaction.open_table(SCANS).expect("a table");
@@ -29,7 +35,7 @@ fn batches(scans: &Path) -> Vec<((u32, u64), Vec<u8>)> {
 }
 
 /// Writes one batch, or removes it.
-fn replace(scans: &Path, place: (u32, u64), sealed: Option<&[u8]>) {
+fn replace(scans: &Path, place: Place, sealed: Option<&[u8]>) {
     let database = Database::open(scans.join("scans.redb")).expect("opens");
     let transaction = database.begin_write().expect("writes");
     {
@@ -70,7 +76,7 @@ async fn seal_anew(scans: &Path, day: u32, notes: &[ScanNote<Arc<str>>]) -> Vec<
 }
 
 /// The records of one batch.
-async fn notes_of(city: &City, place: (u32, u64)) -> Vec<ScanNote<Arc<str>>> {
+async fn notes_of(city: &City, place: Place) -> Vec<ScanNote<Arc<str>>> {
     let audit = city.audit().await;
     let archive = audit.records.as_ref().expect("records");
     let read = archive.batches(place.0, place.1 - 1).await.expect("batches");
@@ -93,7 +99,7 @@ fn causes(result: &proto::RunResult) -> Vec<&str> {
 }
 
 /// The largest batch of the days before the last one, on which a batch need not have a digest yet.
-async fn place_of_a_large_batch(city: &mut City) -> (u32, u64) {
+async fn place_of_a_large_batch(city: &mut City) -> Place {
     let mut all = Vec::new();
     city.while_closed(|scans| all = batches(scans)).await;
     let last_day = all.iter().map(|((day, _), _)| *day).max();
@@ -170,7 +176,7 @@ async fn changed_swapped_and_copied_batches_are_altered() {
     let mut flipped = one.clone();
     *flipped.last_mut().expect("bytes") ^= 1;
     let cut = &one[..one.len() - 1];
-    let manipulations: [(&str, &[((u32, u64), &[u8])]); 5] = [
+    let manipulations: [(&str, &[Replaced<'_>]); 5] = [
         ("a changed byte", &[(*first, &flipped)]),
         ("a truncated batch", &[(*first, cut)]),
         ("an emptied batch", &[(*first, &[])]),

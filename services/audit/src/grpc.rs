@@ -8,8 +8,8 @@ use citycode_service_kit::deadline;
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{
-    AuditProgress, ExplainRequest, ExplainResponse, HistoryRequest, HistoryResponse, RunRequest, RunUpdate,
-    WhatIfRequest, WhatIfUpdate, run_update, what_if_update,
+    AuditProgress, ExplainRequest, ExplainResponse, HistoryRequest, HistoryResponse, RunRequest, RunResponse,
+    WhatIfRequest, WhatIfResponse, run_response, what_if_response,
 };
 use citycode_wire::request::{HistorySubject, InvalidRequest, Period, Question, purpose};
 use futures::Stream;
@@ -51,24 +51,24 @@ impl AuditService for AuditGrpc {
         Ok(Response::new(deadline::query(metadata, answer).await?))
     }
 
-    type RunStream = Updates<RunUpdate>;
+    type RunStream = Updates<RunResponse>;
 
     async fn run(&self, request: Request<RunRequest>) -> Result<Response<Self::RunStream>, Status> {
         let caller = caller(&request)?;
         let RunRequest { purpose: why, from, to } = request.into_inner();
         let period = self.begin(&caller, &why, (from, to))?;
         let audit = Arc::clone(&self.0);
-        let updates = updates(|mut observer: Sender<RunUpdate>| async move {
+        let updates = updates(|mut observer: Sender<RunResponse>| async move {
             let result = audit.run(period, &mut observer).await;
-            let result = result.map(|result| RunUpdate {
-                update: Some(run_update::Update::Result(result)),
+            let result = result.map(|result| RunResponse {
+                update: Some(run_response::Update::Result(result)),
             });
             observer.end(result).await;
         });
         Ok(Response::new(updates))
     }
 
-    type WhatIfStream = Updates<WhatIfUpdate>;
+    type WhatIfStream = Updates<WhatIfResponse>;
 
     async fn what_if(&self, request: Request<WhatIfRequest>) -> Result<Response<Self::WhatIfStream>, Status> {
         let caller = caller(&request)?;
@@ -80,10 +80,10 @@ impl AuditService for AuditGrpc {
         } = request.into_inner();
         let period = self.begin(&caller, &why, (from, to))?;
         let audit = Arc::clone(&self.0);
-        let updates = updates(|mut observer: Sender<WhatIfUpdate>| async move {
+        let updates = updates(|mut observer: Sender<WhatIfResponse>| async move {
             let result = audit.what_if(&policy, period, &mut observer).await;
-            let result = result.map(|result| WhatIfUpdate {
-                update: Some(what_if_update::Update::Result(result)),
+            let result = result.map(|result| WhatIfResponse {
+                update: Some(what_if_response::Update::Result(result)),
             });
             observer.end(result).await;
         });
@@ -109,18 +109,18 @@ trait Update: Send + 'static {
     fn progress(progress: AuditProgress) -> Self;
 }
 
-impl Update for RunUpdate {
+impl Update for RunResponse {
     fn progress(progress: AuditProgress) -> Self {
         Self {
-            update: Some(run_update::Update::Progress(progress)),
+            update: Some(run_response::Update::Progress(progress)),
         }
     }
 }
 
-impl Update for WhatIfUpdate {
+impl Update for WhatIfResponse {
     fn progress(progress: AuditProgress) -> Self {
         Self {
-            update: Some(what_if_update::Update::Progress(progress)),
+            update: Some(what_if_response::Update::Progress(progress)),
         }
     }
 }

@@ -18,7 +18,7 @@ use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition,
 use citycode_log_folds::{FoldedStatus, events_of, holder_stream, keys_stream, policies_stream};
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
-use citycode_projection::status::{FingerprintKey, StatusReader};
+use citycode_projection::status::{FingerprintKey, StatusAnswer, StatusReader};
 use citycode_scan_records::{Basis, NotInLog, ScanRecords, ShownEvidence};
 use citycode_service_kit::clock::{Clock, ClockReading, ClockTrust};
 use citycode_service_kit::deadline;
@@ -217,18 +217,17 @@ impl Verifier {
     #[must_use]
     pub fn scan(&self, scan: &Scan<'_>) -> Answer {
         // The age is read before the state, so that the state is at least as new as its age says.
-        let of_keys = self.freshness.of_keys(&scan.when.asked());
-        let without_code = |reason: Reason| self.without_code(reason, scan.when);
+        let asked = scan.when.asked();
+        let of_keys = self.freshness.of_keys(&asked);
         let read = match self.read(scan) {
             Ok(read) => read,
-            Err(TokenError::Unreadable) => return without_code(Reason::Unreadable),
-            Err(TokenError::BadSignature) => return without_code(Reason::BadSignature),
+            Err(TokenError::Unreadable) => return self.without_code(Reason::Unreadable, scan.when),
+            Err(TokenError::BadSignature) => return self.without_code(Reason::BadSignature, scan.when),
         };
         let claims = &read.claims;
         let Some(kind) = &self.kinds[usize::from(claims.kind.number())] else {
-            return without_code(Reason::Unreadable);
+            return self.without_code(Reason::Unreadable, scan.when);
         };
-        let asked = scan.when.asked();
         // A list that is not folded yet may belong to any partition.
         let age_of = |partition: Option<u16>| match partition {
             Some(partition) => self.freshness.of(Partition(partition), &asked),
@@ -236,7 +235,98 @@ impl Verifier {
         };
         let reader = self.folded.status.reader();
         let (known, of_code) = reader.lookup_after(claims.status, &claims.digest, age_of);
-        let id_check = match (scan.id_number, claims.id_commitment) {
+        let id_check = self.id_check(scan, claims);
+        let surely = of_keys.and(of_code);
+        let CodeKnowledge {
+            knowledge,
+            confined,
+            undelivered,
+        } = self.knowledge_of(scan, &read, &known, surely);
+        let (status, proof) = (known.status, read.proof);
+        let evidence = Evidence {
+            claims,
+            kind,
+            status,
+            proof,
+            id_check,
+        };
+        let verdict = judge(&evidence, scan.place, &knowledge, scan.when.instant());
+        let standing = match status {
+            Status::Issued { standing, .. } if scan.place.standing_counts => Some(standing),
+            _ => None,
+        };
+        Answer {
+            verdict,
+            claims: Some(**claims),
+            standing,
+            position: CommitPosition {
+                partition: known.partition.unwrap_or(0),
+                sequence: known.sequence,
+            },
+            age_ms: surely.age_ms,
+            undelivered: undelivered && verdict.reason == Reason::TooStale,
+            basis: Basis {
+                policy: self.policy_digest,
+                shown: ShownEvidence::Code {
+                    claims: *claims.digest.0.first_chunk().expect("a digest has 32 bytes"),
+                    proof,
+                    id_check,
+                },
+                keys_sequence: read.keys_sequence,
+                keys_age_ms: of_keys.age_ms,
+                code_age_ms: of_code.age_ms,
+                confined,
+                clock_trusted: knowledge.clock_trusted,
+                not_in_log: not_in_log(claims, known.status, &knowledge),
+            },
+        }
+    }
+
+    /// What is known of a code, after its status was read: a status from before a foreign message is valid as of that
+    /// position.
+    fn knowledge_of(
+        &self,
+        scan: &Scan<'_>,
+        ReadScan {
+            claims,
+            key_compromised,
+            ..
+        }: &ReadScan,
+        known: &StatusAnswer,
+        surely: Known,
+    ) -> CodeKnowledge {
+        let uncertain = self.folded.status.uncertain();
+        let confined = uncertain.has_code(claims.status);
+        let mut knowledge = Knowledge {
+            key_compromised: *key_compromised,
+            ..knowledge(surely, scan.when)
+        };
+        if confined {
+            knowledge.age_ms = u64::MAX;
+        }
+        let mut undelivered = false;
+        if known.status == Status::NeverIssued {
+            let may_be_hidden = uncertain.may_hide_issue(known.partition.map(Partition)) || self.is_forgotten(claims);
+            knowledge.reaches = if may_be_hidden {
+                Timestamp(i64::MIN)
+            } else {
+                let shown_ms = millis(scan.when.asked().monotonic);
+                self.undelivered
+                    .reaches(&claims.digest, claims.issued_at, surely, shown_ms)
+            };
+            let is_fresh = knowledge.age_ms <= scan.place.max_knowledge_age_ms;
+            undelivered = !may_be_hidden && is_fresh && claims.issued_at >= knowledge.reaches;
+        }
+        CodeKnowledge {
+            knowledge,
+            confined,
+            undelivered,
+        }
+    }
+
+    /// Compares the ID card that was read with a code with the code's commitment.
+    fn id_check(&self, scan: &Scan<'_>, claims: &CodeClaims) -> IdCheck {
+        match (scan.id_number, claims.id_commitment) {
             (Some(number), Some(commitment)) => {
                 if id_commitment_matches(commitment, &self.id_check_key, claims.code_id, number) {
                     IdCheck::Match
@@ -245,77 +335,6 @@ impl Verifier {
                 }
             }
             _ => IdCheck::None,
-        };
-        let surely = of_keys.and(of_code);
-        let mut knowledge = knowledge(surely, scan.when);
-        let age_ms = knowledge.age_ms;
-        knowledge.key_compromised = read.key_compromised;
-        // Read after the status: a status from before the foreign message is valid as of that position.
-        let confined = self.folded.status.uncertain();
-        let is_confined = confined.has_code(claims.status);
-        if is_confined {
-            knowledge.age_ms = u64::MAX;
-        }
-        let mut undelivered = false;
-        if known.status == Status::NeverIssued {
-            let may_be_hidden = confined.may_hide_issue(known.partition.map(Partition));
-            knowledge.reaches = if may_be_hidden || self.is_forgotten(claims) {
-                Timestamp(i64::MIN)
-            } else {
-                let (shown_ms, issued_at) = (millis(scan.when.asked().monotonic), claims.issued_at);
-                let reaches = self.undelivered.reaches(&claims.digest, issued_at, surely, shown_ms);
-                undelivered = knowledge.age_ms <= scan.place.max_knowledge_age_ms && issued_at >= reaches;
-                reaches
-            };
-        }
-        let not_in_log = match known.status {
-            Status::Issued { .. } => None,
-            Status::NeverIssued => Some(Some(knowledge.reaches)),
-            Status::OtherClaims => Some(None),
-        };
-        let evidence = Evidence {
-            claims,
-            kind,
-            status: known.status,
-            proof: read.proof,
-            id_check,
-        };
-        let verdict = judge(&evidence, scan.place, &knowledge, scan.when.instant());
-        let standing = match known.status {
-            Status::Issued { standing, .. } if scan.place.standing_counts => Some(standing),
-            _ => None,
-        };
-        let position = CommitPosition {
-            partition: known.partition.unwrap_or(0),
-            sequence: known.sequence,
-        };
-        Answer {
-            verdict,
-            claims: Some(**claims),
-            standing,
-            position,
-            age_ms,
-            undelivered: undelivered && verdict.reason == Reason::TooStale,
-            basis: Basis {
-                policy: self.policy_digest,
-                shown: ShownEvidence::Code {
-                    claims: *claims.digest.0.first_chunk().expect("a digest has 32 bytes"),
-                    proof: read.proof,
-                    id_check,
-                },
-                keys_sequence: read.keys_sequence,
-                keys_age_ms: of_keys.age_ms,
-                code_age_ms: of_code.age_ms,
-                confined: is_confined,
-                clock_trusted: knowledge.clock_trusted,
-                not_in_log: not_in_log.map(|reaches| NotInLog {
-                    kind: claims.kind,
-                    issued_at: claims.issued_at,
-                    expires_at: claims.expires_at,
-                    place: claims.status,
-                    reaches,
-                }),
-            },
         }
     }
 
@@ -481,6 +500,31 @@ impl Verifier {
         };
         Ok(ReadScan::new(&seen, claims, ProofState::Absent))
     }
+}
+
+/// The knowledge on which the verdict on a code is based.
+struct CodeKnowledge {
+    knowledge: Knowledge,
+    /// Whether a foreign message confined the code's bucket.
+    confined: bool,
+    /// As [`Answer::undelivered`], if the verdict is `too_stale`.
+    undelivered: bool,
+}
+
+/// The claims of a code for its record, if the log does not have them.
+fn not_in_log(claims: &CodeClaims, status: Status, knowledge: &Knowledge) -> Option<NotInLog> {
+    let reaches = match status {
+        Status::Issued { .. } => return None,
+        Status::NeverIssued => Some(knowledge.reaches),
+        Status::OtherClaims => None,
+    };
+    Some(NotInLog {
+        kind: claims.kind,
+        issued_at: claims.issued_at,
+        expires_at: claims.expires_at,
+        place: claims.status,
+        reaches,
+    })
 }
 
 /// A scan whose token has a valid signature.

@@ -358,8 +358,8 @@ pub(crate) async fn run(
     let mut audit = shared.clients.audit.clone();
     let updates = audit.run(call.with(message)).await?.into_inner();
     Ok(lines(updates, |update| match update.update? {
-        proto::run_update::Update::Progress(progress) => progress_line(&progress),
-        proto::run_update::Update::Result(result) => line("result", &run_answer(&result)?),
+        proto::run_response::Update::Progress(progress) => progress_line(&progress),
+        proto::run_response::Update::Result(result) => line("result", &run_answer(&result)?),
     }))
 }
 
@@ -472,8 +472,8 @@ pub(crate) async fn what_if(
     let mut audit = shared.clients.audit.clone();
     let updates = audit.what_if(call.with(message)).await?.into_inner();
     Ok(lines(updates, |update| match update.update? {
-        proto::what_if_update::Update::Progress(progress) => progress_line(&progress),
-        proto::what_if_update::Update::Result(result) => line("result", &what_if_answer(&result)?),
+        proto::what_if_response::Update::Progress(progress) => progress_line(&progress),
+        proto::what_if_response::Update::Result(result) => line("result", &what_if_answer(&result)?),
     }))
 }
 

@@ -203,17 +203,17 @@ fake!(VerifierService, verifier, { verify: VerifyRequest => VerifyResponse, } {
 });
 
 fake!(AuditService, audit, { history: HistoryRequest => HistoryResponse, explain: ExplainRequest => ExplainResponse, } {
-    type RunStream = Pin<Box<dyn Stream<Item = Result<audit::RunUpdate, Status>> + Send>>;
+    type RunStream = Pin<Box<dyn Stream<Item = Result<audit::RunResponse, Status>> + Send>>;
 
     async fn run(&self, request: Request<audit::RunRequest>) -> Result<Response<Self::RunStream>, Status> {
-        let update: Response<audit::RunUpdate> = self.take(request).await?;
+        let update: Response<audit::RunResponse> = self.take(request).await?;
         Ok(Response::new(Box::pin(futures::stream::iter([Ok(update.into_inner())]))))
     }
 
-    type WhatIfStream = Pin<Box<dyn Stream<Item = Result<audit::WhatIfUpdate, Status>> + Send>>;
+    type WhatIfStream = Pin<Box<dyn Stream<Item = Result<audit::WhatIfResponse, Status>> + Send>>;
 
     async fn what_if(&self, request: Request<audit::WhatIfRequest>) -> Result<Response<Self::WhatIfStream>, Status> {
-        let update: Response<audit::WhatIfUpdate> = self.take(request).await?;
+        let update: Response<audit::WhatIfResponse> = self.take(request).await?;
         Ok(Response::new(Box::pin(futures::stream::iter([Ok(update.into_inner())]))))
     }
 });

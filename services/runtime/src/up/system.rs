@@ -226,33 +226,10 @@ impl Recovered {
         let mut dependencies = Dependencies::open(settings, surroundings).await?;
         let findings = recovery::inspect(&dependencies, settings).await?;
         let holders = Holders::follow(&dependencies, surroundings, health).await?;
-        let (folder, policy, store, vault) = (
-            &dependencies.folder,
-            &dependencies.policy,
-            &dependencies.store,
-            &dependencies.vault,
-        );
+        let (policy, store, vault) = (&dependencies.policy, &dependencies.store, &dependencies.vault);
         let (writing, clock) = (holders.register.progress, &surroundings.clock);
         let mut followers = vec![holders.register.follower];
-        let retention_days = settings.scan_retention_days;
-        let records = Arc::clone(&dependencies.records);
-        followers.push(tokio::spawn(
-            Arc::clone(&records).keep_retention(Arc::clone(clock), retention_days),
-        ));
-        let archive = Arc::new(records.archive());
-        let key = &dependencies.id_check_key;
-        let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
-        followers.extend(verifying.follow(store, health, surroundings, policy));
-        let (audit, follower) = follow_index(
-            store,
-            &folder.join("audit"),
-            &policy.policy,
-            Some(archive),
-            health.component("audit"),
-            clock,
-        )
-        .await?;
-        followers.push(follower);
+        let (verifying, audit) = follow_scans(&dependencies, settings, surroundings, health, &mut followers).await?;
         let acknowledged_by = vec![verifying.progress().clone()];
         let register = holders.register.register;
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
@@ -301,6 +278,40 @@ impl Recovered {
             snapshots,
         })
     }
+}
+
+/// Starts what reads the log for scans: the verifier with its records and their retention, and the audit.
+async fn follow_scans(
+    dependencies: &Dependencies,
+    settings: &Settings,
+    surroundings: &Surroundings,
+    health: &HealthRegistry,
+    followers: &mut Vec<JoinHandle<()>>,
+) -> Result<(Verifying, Audit), StartError> {
+    let (folder, policy, store, vault) = (
+        &dependencies.folder,
+        &dependencies.policy,
+        &dependencies.store,
+        &dependencies.vault,
+    );
+    let (clock, records) = (&surroundings.clock, Arc::clone(&dependencies.records));
+    let retention = Arc::clone(&records).keep_retention(Arc::clone(clock), settings.scan_retention_days);
+    followers.push(tokio::spawn(retention));
+    let archive = Arc::new(records.archive());
+    let key = &dependencies.id_check_key;
+    let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
+    followers.extend(verifying.follow(store, health, surroundings, policy));
+    let (audit, follower) = follow_index(
+        store,
+        &folder.join("audit"),
+        &policy.policy,
+        Some(archive),
+        health.component("audit"),
+        clock,
+    )
+    .await?;
+    followers.push(follower);
+    Ok((verifying, audit))
 }
 
 /// The register of holders and the other projections of its follower.
