@@ -141,7 +141,6 @@ impl<C: Fn() -> Duration + Send + Sync + 'static> EventStore for MeasuredLog<C> 
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test")]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 

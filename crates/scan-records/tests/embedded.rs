@@ -1,5 +1,4 @@
 //! The task of the embedded engine that destroys days past their retention.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::Arc;
 use std::time::Duration;
