@@ -72,6 +72,8 @@ pub struct Recomputed {
     pub standing_counts: bool,
     /// Whether the code is bound to a phone.
     pub device_bound: bool,
+    /// Whether the knowledge was older than the place allows.
+    pub stale_by_age: bool,
 }
 
 /// Recomputes the verdict of a record under the policy that it names.
@@ -163,7 +165,12 @@ fn card(standing: Standing, place: &PlacePolicy, basis: &Basis) -> Recomputed {
         status: None,
         standing_counts: place.standing_counts,
         device_bound: false,
+        stale_by_age: is_stale(basis, place),
     }
+}
+
+fn is_stale(basis: &Basis, place: &PlacePolicy) -> bool {
+    knowledge(basis).age_ms > place.max_knowledge_age_ms
 }
 
 /// The verdict on a code that was shown at a place at an instant, on the log as of a position or an instant.
@@ -195,6 +202,7 @@ pub fn judge_code(
                 status: Some(Status::NeverIssued),
                 standing_counts: place.standing_counts,
                 device_bound: false,
+                stale_by_age: is_stale(basis, place),
             });
         }
     };
@@ -211,6 +219,7 @@ pub fn judge_code(
         status: Some(status),
         standing_counts: place.standing_counts,
         device_bound: kind.device_bound,
+        stale_by_age: is_stale(basis, place),
     })
 }
 
@@ -224,14 +233,16 @@ fn is_of(life: &CodeLife, shown: &ShownCode<'_>) -> bool {
 
 /// The status of a code that the log does not have with these claims.
 fn status_of_unknown(unknown: &NotInLog, as_of: AsOf, timeline: &Timeline) -> Status {
+    // The verifier found no code at the place. It also finds none in a list that it retired, which the log still has.
+    if matches!(as_of, AsOf::Position(_)) && unknown.reaches.is_some() {
+        return Status::NeverIssued;
+    }
     if timeline.life_at(unknown.place).is_some_and(|life| as_of.knows(life)) {
         return Status::OtherClaims;
     }
-    let is_revoked = match as_of {
-        AsOf::Position(position) => timeline.is_revoked_place(unknown.place, position),
-        AsOf::Instant(at) => timeline.is_revoked_place_at(unknown.place, at),
-    };
-    if is_revoked {
+    if let AsOf::Instant(at) = as_of
+        && timeline.is_revoked_place_at(unknown.place, at)
+    {
         return Status::Issued {
             life: Life::Dead(Death::Revoked),
             standing: Standing::Green,

@@ -59,7 +59,7 @@ macro_rules! questions {
 
 /// The questions about a code, in the order in which `judge` asks them.
 const OF_CODES: [Question; 12] = questions! {
-    "signature", "R23", "码和手机签名有效。", "The signatures of the code and of the phone are valid.";
+    "signature", "R23", "核验时码和手机签名有效。", "The signatures of the code and of the phone were valid, as recorded.";
     "clock", "R24", "设备时间可信。", "The clock of the device was trusted.";
     "not_yet_valid", "R5", "此码已生效。", "The code was valid already.";
     "expired", "R5", "此码在有效期内。", "The code had not expired.";
@@ -85,7 +85,7 @@ const OF_CARDS: [Question; 3] = questions! {
 pub fn steps_of(recomputed: &Recomputed) -> Vec<Step> {
     let reason = recomputed.verdict.reason;
     let (questions, decided) = match recomputed.status {
-        Some(status) => (&OF_CODES[..], decided_by(reason, status)),
+        Some(status) => (&OF_CODES[..], decided_by(reason, status, recomputed.stale_by_age)),
         None => (&OF_CARDS[..], decided_on_card(reason)),
     };
     let decided = decided.and_then(|check| questions.iter().position(|question| question.check == check));
@@ -113,7 +113,7 @@ pub fn steps_of(recomputed: &Recomputed) -> Vec<Step> {
 }
 
 /// The question that decides with a reason; `None` if none does.
-fn decided_by(reason: Reason, status: Status) -> Option<&'static str> {
+fn decided_by(reason: Reason, status: Status, stale_by_age: bool) -> Option<&'static str> {
     Some(match reason {
         Reason::Ok => return None,
         Reason::Unreadable | Reason::BadSignature => "signature",
@@ -123,7 +123,7 @@ fn decided_by(reason: Reason, status: Status) -> Option<&'static str> {
         Reason::KindNotAcceptedHere => "kind",
         Reason::Superseded | Reason::ReportedLost | Reason::Revoked => "ended",
         // A code that may not have arrived is asked about after the age of the knowledge.
-        Reason::TooStale if status == Status::NeverIssued => "issued",
+        Reason::TooStale if status == Status::NeverIssued && !stale_by_age => "issued",
         Reason::TooStale => "knowledge",
         Reason::UnknownCode => "issued",
         Reason::Suspended => "suspended",

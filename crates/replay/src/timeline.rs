@@ -27,9 +27,6 @@ pub enum TimelineError {
     /// An event about signing keys is not valid.
     #[error(transparent)]
     Keys(#[from] KeyringError),
-    /// A policy in the log is damaged.
-    #[error("a policy in the log cannot be used: {0}")]
-    Policy(String),
 }
 
 /// A policy that was adopted.
@@ -60,7 +57,6 @@ struct RevokedRange {
     list: ListId,
     first_index: u32,
     count: u32,
-    at: CommitPosition,
     decided_at: Timestamp,
 }
 
@@ -111,12 +107,14 @@ impl Timeline {
     ) -> Result<(), TimelineError> {
         match event {
             Event::PolicyAdopted(adopted) => {
-                let file = PolicyFile::of(adopted).map_err(TimelineError::Policy)?;
-                self.policies.entry(file.digest).or_insert(PolicyInLog {
-                    policy: file.policy,
-                    position,
-                    adopted_at: decided_at,
-                });
+                // Verdicts under a policy that cannot be read any more are not recomputed; the others are.
+                if let Ok(file) = PolicyFile::of(adopted) {
+                    self.policies.entry(file.digest).or_insert(PolicyInLog {
+                        policy: file.policy,
+                        position,
+                        adopted_at: decided_at,
+                    });
+                }
             }
             Event::ScanBatchesSealed(sealed) => {
                 self.sealed.extend(sealed.batches.iter().map(|batches| SealedBatches {
@@ -129,7 +127,6 @@ impl Timeline {
                 list: range.list,
                 first_index: range.first_index,
                 count: range.count,
-                at: position,
                 decided_at,
             }),
             Event::SigningKeyAdded(_) | Event::SigningKeyRetired(_) | Event::SigningKeyCompromised(_) => {
@@ -200,16 +197,7 @@ impl Timeline {
         self.places.get(&place).and_then(|code_id| self.lives.get(code_id))
     }
 
-    /// Whether a place without a code in this log was revoked as of a position, because changes of the log were lost.
-    #[must_use]
-    pub fn is_revoked_place(&self, place: StatusRef, as_of: CommitPosition) -> bool {
-        let mut ranges = self.ranges.iter();
-        ranges.any(|range| {
-            range.at.partition == as_of.partition && range.at.sequence <= as_of.sequence && range.includes(place)
-        })
-    }
-
-    /// As [`Self::is_revoked_place`] at an instant.
+    /// Whether a place without a code in this log was revoked at an instant, because changes of the log were lost.
     #[must_use]
     pub fn is_revoked_place_at(&self, place: StatusRef, at: Timestamp) -> bool {
         let mut ranges = self.ranges.iter();

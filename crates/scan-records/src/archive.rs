@@ -1,4 +1,4 @@
-//! Reading recorded scans for audits: sealed batches, in the order of writing, with the digests that the log has of them.
+//! Reading recorded scans for audits: sealed batches with their digests, in the order of writing.
 
 use async_trait::async_trait;
 use citycode_domain::ids::ScanWriterId;

@@ -80,8 +80,8 @@ pub struct Extent {
     pub day: u32,
 }
 
-/// Most batches that are read at once.
-const BATCHES_AT_ONCE: usize = 64;
+/// Batches are read until they have this many sealed bytes: their records take some seven times as much memory.
+const BYTES_AT_ONCE: usize = 4 << 20;
 
 /// Why the scan records of a log were not opened.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +149,7 @@ impl EmbeddedScanRecords {
         let mut records = Vec::new();
         let mut after = 0;
         loop {
-            let batches = self.shared.store.batches(day, after, BATCHES_AT_ONCE)?;
+            let batches = self.shared.store.batches(day, after, BYTES_AT_ONCE)?;
             let Some(last) = batches.last() else {
                 return Ok(records);
             };
@@ -215,7 +215,7 @@ impl RecordArchive for EmbeddedArchive {
 
     async fn batches(&self, day: u32, from: u64) -> Result<Batches, RecordsError> {
         self.read(move |store| {
-            let batches = store.batches(day, from, BATCHES_AT_ONCE)?;
+            let batches = store.batches(day, from, BYTES_AT_ONCE)?;
             let next = batches.last().map_or(from, |last| last.number);
             Ok(Batches { batches, next })
         })

@@ -3,11 +3,10 @@
 use citycode_auth::Caller;
 use citycode_domain::admission::{IdCheck, Reason, Verdict};
 use citycode_domain::ids::{CommitPosition, PolicyDigest};
+use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_log_folds::keys_stream;
-use citycode_replay::{
-    AsOf, CodeLife, NotRecomputable, PolicyInLog, Recomputed, ShownCode, Timeline, judge_code, recompute, steps_of,
-};
+use citycode_replay::{AsOf, CodeLife, PolicyInLog, Recomputed, ShownCode, Timeline, judge_code, recompute, steps_of};
 use citycode_scan_records::{Basis, NotInLog, RecordArchive, ScanRecord, ShownEvidence, day_of};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::{Scan, TokenError, check_proof};
@@ -83,8 +82,15 @@ impl Audit {
                     TokenError::Unreadable => Reason::Unreadable,
                     TokenError::BadSignature => Reason::BadSignature,
                 };
-                answer.recomputed = Some(verdict(reason.verdict()));
-                answer.not_recomputable = NotRecomputable::NothingRead.name().to_owned();
+                let unread = Recomputed {
+                    verdict: reason.verdict(),
+                    status: Some(Status::NeverIssued),
+                    standing_counts: place.standing_counts,
+                    device_bound: false,
+                    stale_by_age: false,
+                };
+                let adopted = adopted.as_ref().map(|(digest, policy)| (*digest, policy));
+                self.complete(&mut answer, &unread, adopted);
                 return Ok(answer);
             }
         };

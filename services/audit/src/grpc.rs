@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use citycode_auth::{Caller, caller};
 use citycode_service_kit::deadline;
-use citycode_service_kit::problem::Problem;
+use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{
     AuditProgress, ExplainRequest, ExplainResponse, HistoryRequest, HistoryResponse, RunRequest, RunResponse,
@@ -14,7 +14,7 @@ use citycode_wire::proto::audit::v1::{
 use citycode_wire::request::{HistorySubject, InvalidRequest, Period, Question, purpose};
 use futures::Stream;
 use futures::stream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tonic::{Request, Response, Status};
 
 use crate::Audit;
@@ -22,6 +22,11 @@ use crate::run::Observer;
 
 /// Messages of progress that wait for a slow caller.
 const WAITING: usize = 4;
+
+/// Audits of periods that run at once in a process: each holds the lives of all codes in memory.
+static RUNNING: Semaphore = Semaphore::const_new(1);
+/// When a refused audit may be asked for again.
+const RETRY_AFTER_SECONDS: u64 = 60;
 
 /// The gRPC service for auditors.
 #[derive(Clone)]
@@ -56,9 +61,10 @@ impl AuditService for AuditGrpc {
     async fn run(&self, request: Request<RunRequest>) -> Result<Response<Self::RunStream>, Status> {
         let caller = caller(&request)?;
         let RunRequest { purpose: why, from, to } = request.into_inner();
-        let period = self.begin(&caller, &why, (from, to))?;
+        let (period, permit) = self.begin(&caller, &why, (from, to))?;
         let audit = Arc::clone(&self.0);
         let updates = updates(|mut observer: Sender<RunResponse>| async move {
+            let _running = permit;
             let result = audit.run(period, &mut observer).await;
             let result = result.map(|result| RunResponse {
                 update: Some(run_response::Update::Result(result)),
@@ -78,9 +84,10 @@ impl AuditService for AuditGrpc {
             from,
             to,
         } = request.into_inner();
-        let period = self.begin(&caller, &why, (from, to))?;
+        let (period, permit) = self.begin(&caller, &why, (from, to))?;
         let audit = Arc::clone(&self.0);
         let updates = updates(|mut observer: Sender<WhatIfResponse>| async move {
+            let _running = permit;
             let result = audit.what_if(&policy, period, &mut observer).await;
             let result = result.map(|result| WhatIfResponse {
                 update: Some(what_if_response::Update::Result(result)),
@@ -93,10 +100,20 @@ impl AuditService for AuditGrpc {
 
 impl AuditGrpc {
     /// Checks who asks for a period, and why.
-    fn begin(&self, caller: &Caller, why: &str, (from, to): (i64, i64)) -> Result<Period, Problem> {
+    fn begin(
+        &self,
+        caller: &Caller,
+        why: &str,
+        (from, to): (i64, i64),
+    ) -> Result<(Period, SemaphorePermit<'static>), Problem> {
         self.0.auditors_only(caller)?;
         purpose(why).map_err(invalid)?;
-        Period::new(from, to).map_err(invalid)
+        let period = Period::new(from, to).map_err(invalid)?;
+        let permit = RUNNING.try_acquire().map_err(|_| {
+            let busy = Problem::new(Code::Unavailable, "another audit of a period is running");
+            busy.with_retry_after(RETRY_AFTER_SECONDS)
+        })?;
+        Ok((period, permit))
     }
 }
 
@@ -137,7 +154,7 @@ impl<T: Update> Sender<T> {
 
 impl<T: Update> Observer for Sender<T> {
     fn progress(&mut self, progress: AuditProgress) -> bool {
-        // Progress that a slow caller has not read yet is replaced by later progress.
+        // Progress is dropped while a slow caller has not read earlier progress.
         match self.0.try_send(Ok(T::progress(progress))) {
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,

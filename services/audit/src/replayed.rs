@@ -14,11 +14,11 @@ use crate::run::Observer;
 const REPORT_EVERY: u64 = 50_000;
 
 impl Audit {
-    /// The whole log up to its present end.
+    /// The whole log up to its present end, which is returned with it.
     ///
     /// # Errors
     /// `unavailable` if the log cannot be read or folded, or the observer ends the reading.
-    pub(crate) async fn whole_timeline(&self, observer: &mut dyn Observer) -> Result<Timeline, Problem> {
+    pub(crate) async fn whole_timeline(&self, observer: &mut dyn Observer) -> Result<(Timeline, LogPosition), Problem> {
         let heads = self.store.heads().await.map_err(|error| unavailable(&error))?;
         let start = LogPosition::start(self.store.layout().partitions());
         let subscribed = self.store.subscribe_to_all(start).await;
@@ -39,7 +39,7 @@ impl Audit {
             }
         }
         report(observer, read)?;
-        Ok(timeline)
+        Ok((timeline, heads))
     }
 
     /// One code, with the signing keys and the policies; without the code if the log does not have it.

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use citycode_domain::ids::ScanWriterId;
-use citycode_replay::{NotRecomputable, SealedBatches, Timeline, judge_at, recompute};
+use citycode_event_store::{Layout, LogPosition, Partition};
+use citycode_log_folds::keys_stream;
+use citycode_replay::{NotRecomputable, Recomputed, SealedBatches, Timeline, judge_at, recompute};
 use citycode_scan_records::{Batch, BatchesDigest, ScanRecord, day_of};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1 as proto;
@@ -48,7 +50,10 @@ struct DayBatches {
 
 struct BatchSeen {
     digest: [u8; 32],
+    /// The newest record; the earliest instant if it cannot be read.
     newest: i64,
+    /// Whether its digest is in the log.
+    sealed: bool,
 }
 
 /// A difference whose cause is known once the batches of its day are checked.
@@ -77,26 +82,31 @@ impl Audit {
     /// # Errors
     /// `unavailable` if the log or the records cannot be read, or the observer ended the run.
     pub async fn run(&self, period: Period, observer: &mut dyn Observer) -> Result<proto::RunResult, Problem> {
-        let timeline = self.whole_timeline(observer).await?;
+        // Read before the end of the log: what was sealed before it may be missing from the log that is read, but not
+        // more than a minute earlier.
+        let now = self.clock.now().0;
+        let (timeline, heads) = self.whole_timeline(observer).await?;
+        let log = ReplayedLog::new(timeline, heads, &self.store.layout());
         let mut run = Run {
-            timeline: &timeline,
+            log: &log,
             period,
-            now: self.clock.now().0,
+            now,
             counts: Counts::default(),
             agree: 0,
             differ: Vec::new(),
             differ_total: 0,
             missing: 0,
             extra: 0,
+            sealed_late: 0,
             altered: Vec::new(),
         };
-        let retained = self.days_of(period).await?;
-        for day in run.sealed_days(&retained) {
+        let retained = self.records()?.days().await.map_err(|error| unavailable(&error))?;
+        for day in run.days(&retained) {
             let mut seen = DayBatches::default();
             let mut differing = Vec::new();
             self.each_batch(day, |batch| run.batch(batch, &mut seen, &mut differing), observer)
                 .await?;
-            run.end_day(day, &seen, differing);
+            run.end_day(day, seen, differing);
             observer.report(proto::AuditProgress {
                 day,
                 scans: run.counts.scans,
@@ -106,10 +116,9 @@ impl Audit {
         Ok(run.finish())
     }
 
-    /// The retained days of a period. The records of a batch may be of the day before.
+    /// The retained days of a period.
     pub(crate) async fn days_of(&self, period: Period) -> Result<Vec<u32>, Problem> {
-        let first = day_of(period.from).unwrap_or(0);
-        let last = day_of(period.to - 1).unwrap_or(0).saturating_add(1);
+        let (first, last) = days_between(period);
         let mut days = self.records()?.days().await.map_err(|error| unavailable(&error))?;
         days.retain(|day| (first..=last).contains(day));
         Ok(days)
@@ -138,14 +147,50 @@ impl Audit {
     }
 }
 
+/// The days of a period (since 1970, UTC), both inclusive.
+fn days_between(period: Period) -> (u32, u32) {
+    let day = |at: i64, beyond: u32| if at < 0 { 0 } else { day_of(at).unwrap_or(beyond) };
+    (day(period.from, u32::MAX), day(period.to - 1, u32::MAX))
+}
+
+/// The log as it was read for an audit.
+pub(crate) struct ReplayedLog {
+    pub(crate) timeline: Timeline,
+    heads: LogPosition,
+    keys: Partition,
+}
+
+impl ReplayedLog {
+    pub(crate) fn new(timeline: Timeline, heads: LogPosition, layout: &Layout) -> Self {
+        let keys = layout.bucket_of(&keys_stream()).partition;
+        Self { timeline, heads, keys }
+    }
+
+    /// Recomputes a verdict.
+    ///
+    /// # Errors
+    /// The word for why it cannot be recomputed; `newer_than_replay` if the verdict is based on a commit that was
+    /// appended after the log was read.
+    pub(crate) fn recompute(&self, record: &ScanRecord) -> Result<Recomputed, &'static str> {
+        let scan = &record.scan;
+        let is_past = |partition: Partition, sequence: u64| sequence > self.heads.sequence(partition).0;
+        let keys = scan.basis.map_or(0, |basis| basis.keys_sequence);
+        if is_past(Partition(scan.position.partition), scan.position.sequence) || is_past(self.keys, keys) {
+            return Err("newer_than_replay");
+        }
+        recompute(record, &self.timeline).map_err(NotRecomputable::name)
+    }
+}
+
 /// Whether a record is a scan: the count of wrong ID cards is kept among the records, under names with a space.
 pub(crate) fn is_scan(record: &ScanRecord) -> bool {
     !record.scan.device.contains(' ')
 }
 
 struct Run<'a> {
-    timeline: &'a Timeline,
+    log: &'a ReplayedLog,
     period: Period,
+    /// When the audit began.
     now: i64,
     counts: Counts,
     agree: u64,
@@ -153,19 +198,20 @@ struct Run<'a> {
     differ_total: u64,
     missing: u64,
     extra: u64,
+    sealed_late: u64,
     altered: Vec<proto::AlteredBatches>,
 }
 
 impl Run<'_> {
-    /// The days with records, and those whose records are gone although their digests are in the log. The records of
-    /// days before the first retained one were destroyed when their retention ended.
-    fn sealed_days(&mut self, retained: &[u32]) -> BTreeSet<u32> {
-        let mut days: BTreeSet<u32> = retained.iter().copied().collect();
-        let first = day_of(self.period.from).unwrap_or(0);
-        let last = day_of(self.period.to - 1).unwrap_or(0);
-        for sealed in self.timeline.sealed_batches() {
+    /// The days of the period with records, and those whose records are gone although their digests are in the log. The
+    /// records of days before the first retained one were destroyed when their retention ended.
+    fn days(&mut self, retained: &[u32]) -> BTreeSet<u32> {
+        let (first, last) = days_between(self.period);
+        let is_asked = |day: &u32| (first..=last).contains(day);
+        let mut days: BTreeSet<u32> = retained.iter().copied().filter(is_asked).collect();
+        for sealed in self.log.timeline.sealed_batches() {
             let day = sealed.batches.day;
-            if !(first..=last).contains(&day) {
+            if !is_asked(&day) {
                 continue;
             }
             if retained.first().is_some_and(|oldest| day >= *oldest) {
@@ -189,13 +235,14 @@ impl Run<'_> {
         };
         let newest = records.iter().map(|record| record.scan.at).max().unwrap_or(i64::MIN);
         let digest = batch.digest;
-        seen.digests.insert(name, BatchSeen { digest, newest });
+        let sealed = false;
+        seen.digests.insert(name, BatchSeen { digest, newest, sealed });
         for record in records
             .iter()
             .filter(|record| is_scan(record) && self.period.includes(record.scan.at))
         {
             self.counts.scans += 1;
-            match recompute(record, self.timeline) {
+            match self.log.recompute(record) {
                 Ok(recomputed) => {
                     self.counts.recomputed += 1;
                     if recomputed.verdict.reason == record.scan.reason {
@@ -224,57 +271,63 @@ impl Run<'_> {
                         });
                     }
                 }
-                Err(NotRecomputable::NoBasis) if record.scan.basis.is_some() => {}
-                Err(why) => self.counts.not(why.name()),
+                Err(why) => self.counts.not(why),
             }
         }
     }
 
     fn agrees_under_another_policy(&self, record: &ScanRecord) -> bool {
         let used = record.scan.basis.map(|basis| basis.policy);
-        let mut others = self.timeline.policies().filter(|(digest, _)| Some(*digest) != used);
+        let mut others = self.log.timeline.policies().filter(|(digest, _)| Some(*digest) != used);
         others.any(|(_, policy)| {
-            judge_at(record, &policy.policy, self.timeline)
+            judge_at(record, &policy.policy, &self.log.timeline)
                 .is_ok_and(|recomputed| recomputed.verdict.reason == record.scan.reason)
         })
     }
 
     /// Compares the batches of a day with their digests in the log.
-    fn end_day(&mut self, day: u32, seen: &DayBatches, differing: Vec<Differing>) {
-        let sealed: Vec<_> = self
+    fn end_day(&mut self, day: u32, mut seen: DayBatches, differing: Vec<Differing>) {
+        let sealed = self
+            .log
             .timeline
             .sealed_batches()
             .iter()
-            .filter(|sealed| sealed.batches.day == day)
-            .collect();
+            .filter(|sealed| sealed.batches.day == day);
+        let mut last_sealed = BTreeMap::<ScanWriterId, u64>::new();
         let mut altered: Vec<&SealedBatches> = Vec::new();
-        for sealed in &sealed {
-            let (mut digest, mut missing) = (BatchesDigest::default(), 0);
+        let mut missing = BTreeSet::new();
+        for sealed in sealed {
+            let writer = sealed.batches.writer;
+            let (mut digest, mut is_whole) = (BatchesDigest::default(), true);
             for number in numbers(sealed) {
-                match seen.digests.get(&(sealed.batches.writer, number)) {
-                    Some(batch) => digest.add_digest(&batch.digest),
-                    None => missing += 1,
+                match seen.digests.get_mut(&(writer, number)) {
+                    Some(batch) => {
+                        digest.add_digest(&batch.digest);
+                        let late = sealed.decided_at.0.saturating_sub(batch.newest) > SEALED_WITHIN_SECONDS;
+                        self.sealed_late += u64::from(!batch.sealed && late);
+                        batch.sealed = true;
+                    }
+                    None => {
+                        missing.insert((writer, number));
+                        is_whole = false;
+                    }
                 }
             }
-            if missing > 0 {
-                self.missing += missing;
-            } else if digest.finish() != sealed.batches.digest {
+            if is_whole && digest.finish() != sealed.batches.digest {
                 altered.push(sealed);
             }
+            let last = last_sealed.entry(writer).or_default();
+            *last = numbers(sealed).end.max(*last);
         }
-        let is_sealed = |(writer, number): &(ScanWriterId, u64)| {
-            let mut sealed = sealed.iter();
-            sealed.any(|sealed| sealed.batches.writer == *writer && numbers(sealed).contains(number))
-        };
-        let unsealed = seen.digests.iter().filter(|(name, batch)| {
-            // A batch that was just written need not have a digest yet.
-            !is_sealed(name) && (batch.newest < self.now - SEALED_WITHIN_SECONDS || has_later(name, &sealed))
+        self.missing += missing.len() as u64;
+        // A batch that was just written, or while the log took no appends, need not have a digest yet; one below the
+        // writer's last digest must have one.
+        let has_later = |writer: &ScanWriterId, number: u64| last_sealed.get(writer).is_some_and(|last| number < *last);
+        let is_due = |batch: &BatchSeen| batch.newest < self.now - SEALED_WITHIN_SECONDS;
+        let unsealed = seen.digests.iter().filter(|((writer, number), batch)| {
+            !batch.sealed && (has_later(writer, *number) || (is_due(batch) && last_sealed.contains_key(writer)))
         });
-        self.extra += if self.timeline.sealed_batches().is_empty() {
-            0
-        } else {
-            unsealed.count() as u64
-        };
+        self.extra += unsealed.count() as u64;
         for Differing { mut difference, batch } in differing {
             if altered
                 .iter()
@@ -298,6 +351,7 @@ impl Run<'_> {
             differ_total: self.differ_total,
             missing: self.missing,
             extra: self.extra,
+            sealed_late: self.sealed_late,
             not_recomputable: self.counts.not_recomputable,
             altered: self.altered,
         }
@@ -307,12 +361,6 @@ impl Run<'_> {
 fn numbers(sealed: &SealedBatches) -> std::ops::Range<u64> {
     let first = sealed.batches.first;
     first..first.saturating_add(u64::from(sealed.batches.count))
-}
-
-/// Whether a later batch of the same writer has a digest.
-fn has_later(name: &(ScanWriterId, u64), sealed: &[&SealedBatches]) -> bool {
-    let mut sealed = sealed.iter();
-    sealed.any(|sealed| sealed.batches.writer == name.0 && sealed.batches.first > name.1)
 }
 
 fn altered_batches(sealed: &SealedBatches) -> proto::AlteredBatches {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use citycode_domain::policy::Policy;
 use citycode_policy_file::PolicyFile;
-use citycode_replay::{Timeline, judge_at, recompute};
+use citycode_replay::{NotRecomputable, judge_at};
 use citycode_scan_records::ScanRecord;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1 as proto;
@@ -13,7 +13,7 @@ use citycode_wire::verdict::reason;
 
 use crate::explain::verdict;
 use crate::history::Audit;
-use crate::run::{Counts, Observer, is_scan};
+use crate::run::{Counts, Observer, ReplayedLog, is_scan};
 
 /// Smaller counts are suppressed, because they may single out a person.
 const SMALLEST_SHOWN: u64 = 10;
@@ -36,16 +36,19 @@ impl Audit {
     ) -> Result<proto::WhatIfResult, Problem> {
         let other = PolicyFile::parse(policy)
             .map_err(|error| Problem::new(Code::InvalidRequest, format!("the policy is not valid: {error}")))?;
-        let timeline = self.whole_timeline(observer).await?;
+        let (timeline, heads) = self.whole_timeline(observer).await?;
+        let log = ReplayedLog::new(timeline, heads, &self.store.layout());
         let (mut counts, mut groups) = (Counts::default(), BTreeMap::<Group, u64>::new());
         for day in self.days_of(period).await? {
             let each = |batch: &citycode_scan_records::Batch| {
-                let records = batch.records.as_ref().map_or(&[][..], |records| &records[..]);
+                let Ok(records) = &batch.records else {
+                    return counts.not("unreadable_batch");
+                };
                 for record in records
                     .iter()
                     .filter(|record| is_scan(record) && period.includes(record.scan.at))
                 {
-                    compare(record, &other.policy, &timeline, &mut counts, &mut groups);
+                    compare(record, &other.policy, &log, &mut counts, &mut groups);
                 }
             };
             self.each_batch(day, each, observer).await?;
@@ -57,21 +60,24 @@ impl Audit {
 fn compare(
     record: &ScanRecord,
     other: &Policy,
-    timeline: &Timeline,
+    log: &ReplayedLog,
     counts: &mut Counts,
     groups: &mut BTreeMap<Group, u64>,
 ) {
     counts.scans += 1;
-    let both = recompute(record, timeline).and_then(|was| Ok((was, judge_at(record, other, timeline)?)));
+    let both = log.recompute(record).and_then(|was| {
+        let would_be = judge_at(record, other, &log.timeline).map_err(NotRecomputable::name)?;
+        Ok((was, would_be))
+    });
     let (was, would_be) = match both {
         Ok(both) => both,
-        Err(why) => return counts.not(why.name()),
+        Err(why) => return counts.not(why),
     };
     counts.recomputed += 1;
     if was.verdict == would_be.verdict {
         return;
     }
-    let life = record.scan.code_id.and_then(|code_id| timeline.life(code_id));
+    let life = record.scan.code_id.and_then(|code_id| log.timeline.life(code_id));
     let not_in_log = record.scan.basis.and_then(|basis| basis.not_in_log);
     let kind = life.map(|life| life.kind).or(not_in_log.map(|unknown| unknown.kind));
     let kind = match kind {
@@ -102,24 +108,33 @@ fn result(counts: &Counts, groups: BTreeMap<Group, u64>) -> proto::WhatIfResult 
                 count: (!suppressed.contains(&number)).then_some(count),
             }
         });
+    let shown = counts
+        .not_recomputable
+        .iter()
+        .filter(|(_, count)| **count >= SMALLEST_SHOWN);
     proto::WhatIfResult {
         scans: counts.recomputed,
         changed: (changed == 0 || changed >= SMALLEST_SHOWN).then_some(changed),
         by: by.collect(),
-        not_recomputable: counts.not_recomputable.clone(),
+        not_recomputable: shown.map(|(why, count)| (why.clone(), *count)).collect(),
     }
 }
 
-/// The groups whose count is not shown: the small ones, and the smallest of the others if a single one is hidden, because
-/// the total would reveal it.
+/// The groups whose count is not shown: the small ones, and then the smallest of the others until at least two are hidden
+/// and together are no small count, because the total would reveal them.
 fn suppressed(groups: &BTreeMap<Group, u64>) -> Vec<usize> {
     let counts: Vec<u64> = groups.values().copied().collect();
-    let mut hidden: Vec<usize> = (0..counts.len())
-        .filter(|number| counts[*number] < SMALLEST_SHOWN)
-        .collect();
-    if hidden.len() == 1 {
-        let others = (0..counts.len()).filter(|number| !hidden.contains(number));
-        hidden.extend(others.min_by_key(|number| counts[*number]));
+    let mut ascending: Vec<usize> = (0..counts.len()).collect();
+    ascending.sort_by_key(|number| counts[*number]);
+    let (mut hidden, mut sum) = (Vec::new(), 0);
+    for number in ascending {
+        let is_small = counts[number] < SMALLEST_SHOWN;
+        let reveals = !hidden.is_empty() && (hidden.len() < 2 || sum < SMALLEST_SHOWN);
+        if !is_small && !reveals {
+            break;
+        }
+        hidden.push(number);
+        sum += counts[number];
     }
     hidden
 }
@@ -139,7 +154,8 @@ mod tests {
     fn small_counts_are_hidden_and_with_a_single_one_the_second_smallest() {
         assert!(suppressed(&groups(&[10, 11])).is_empty());
         assert_eq!(suppressed(&groups(&[9, 30, 20])), [0, 2]);
-        assert_eq!(suppressed(&groups(&[9, 3, 20])), [0, 1]);
+        assert_eq!(suppressed(&groups(&[9, 3, 20])), [1, 0]);
+        assert_eq!(suppressed(&groups(&[1, 1, 20])), [0, 1, 2], "both would be 1");
         assert_eq!(suppressed(&groups(&[5])), [0]);
     }
 }

@@ -179,7 +179,7 @@ impl Verifier {
     /// The record of a scan.
     fn note<'a>(&self, asked: AuthorizedScan<'a>, answer: &Answer) -> ScanNote<&'a str> {
         ScanNote {
-            at: asked.started.now.0,
+            at: answer.at.0,
             place: &asked.place.name,
             device: asked.device,
             scan_id: asked.scan_id,

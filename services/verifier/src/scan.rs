@@ -139,6 +139,8 @@ pub struct Answer {
     pub age_ms: u64,
     /// Whether the next proof decides between a code that is not folded yet and a forged one.
     pub undelivered: bool,
+    /// The instant that was judged.
+    pub at: Timestamp,
     /// What the verdict is based on beside the log.
     pub basis: Basis,
 }
@@ -265,6 +267,7 @@ impl Verifier {
             },
             age_ms: surely.age_ms,
             undelivered: undelivered && verdict.reason == Reason::TooStale,
+            at: scan.when.instant(),
             basis: Basis {
                 policy: self.policy_digest,
                 shown: ShownEvidence::Code {
@@ -367,6 +370,7 @@ impl Verifier {
             },
             age_ms: knowledge.age_ms,
             undelivered: false,
+            at: when.instant(),
             basis: self.basis_without_code(ShownEvidence::Unread, &knowledge, false),
         }
     }
@@ -429,6 +433,7 @@ impl Verifier {
             position,
             age_ms,
             undelivered: false,
+            at: when.instant(),
             basis,
         }
     }

@@ -160,20 +160,25 @@ impl Store {
         }))
     }
 
+    /// The batches after a number, until they have `limit` sealed bytes together.
     pub(super) fn batches(&self, day: u32, after: u64, limit: usize) -> Result<Vec<Batch>, RecordsError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         let scans = transaction.open_table(SCANS).map_err(failed)?;
-        let entries = scans.range(batches_after(day, after)).map_err(failed)?;
-        let batches = entries.take(limit).map(|entry| {
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        for entry in scans.range(batches_after(day, after)).map_err(failed)? {
             let (place, sealed) = entry.map_err(failed)?;
-            Ok(Batch {
+            batches.push(Batch {
                 writer: ScanWriterId([0; 8]),
                 number: place.value().1,
                 digest: *blake3::hash(sealed.value()).as_bytes(),
                 records: self.open_batch(day, sealed.value()),
-            })
-        });
-        batches.collect()
+            });
+            bytes += sealed.value().len();
+            if bytes >= limit {
+                break;
+            }
+        }
+        Ok(batches)
     }
 
     fn open_batch(&self, day: u32, sealed: &[u8]) -> Result<Vec<ScanRecord>, RecordsError> {

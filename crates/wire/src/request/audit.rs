@@ -12,8 +12,7 @@ const TELEPHONE_DIGITS: usize = 11;
 /// Digits of the retired form of an ID number; the present form has more.
 const FEWEST_ID_DIGITS: usize = 15;
 
-/// Why somebody looks at a person, a code or a scan. It is recorded and shown to that person, so it must not contain
-/// another person's number.
+/// Why somebody looks at a person, a code or a scan. It must not contain a person's number.
 ///
 /// # Errors
 /// Shorter than [`MIN_PURPOSE_CHARS`] or longer than [`PURPOSE`] characters; with an ID or telephone number, also if
@@ -34,23 +33,49 @@ pub fn purpose(text: &str) -> Result<&str, InvalidRequest> {
 }
 
 fn has_personal_number(text: &str) -> bool {
-    let (mut digits, mut first) = (0, None);
-    for character in text.chars().chain(['.']) {
+    let mut run = Vec::new();
+    let mut separators = 0;
+    for character in text.chars().chain(['!']) {
         match digit(character) {
             Some(digit) => {
-                first = first.or(Some(digit));
-                digits += 1;
+                run.push((digit, separators));
+                separators = 0;
             }
-            None if matches!(character, ' ' | '-' | '\u{3000}') => {}
+            // One separator joins groups of a number; two do not.
+            None if is_separator(character) && separators == 0 => separators = 1,
             None => {
-                if digits >= FEWEST_ID_DIGITS || (digits == TELEPHONE_DIGITS && first == Some(1)) {
+                if is_personal(&run) {
                     return true;
                 }
-                (digits, first) = (0, None);
+                run.clear();
+                separators = 0;
             }
         }
     }
     false
+}
+
+fn is_separator(character: char) -> bool {
+    matches!(character, ' ' | '-' | '.' | '/' | '\u{a0}' | '\u{3000}' | '－' | '．')
+}
+
+/// Whether digits, each with the number of separators before it, contain a telephone number, or enough digits for an ID
+/// number in groups that are no dates.
+fn is_personal(run: &[(u32, i32)]) -> bool {
+    let telephone = run.windows(TELEPHONE_DIGITS).enumerate().any(|(at, window)| {
+        let starts_a_group = at == 0 || window[0].1 > 0;
+        let is_one_group = window[1..].iter().all(|(_, gap)| *gap == 0);
+        window[0].0 == 1 && window[1].0 >= 3 && (starts_a_group || is_one_group)
+    });
+    let mut groups = vec![0];
+    for (_, gap) in run {
+        if *gap > 0 {
+            groups.push(0);
+        }
+        *groups.last_mut().expect("a group") += 1;
+    }
+    let is_of_dates = groups.iter().all(|digits| matches!(digits, 2 | 4)) && groups.len() % 3 == 0;
+    telephone || (run.len() >= FEWEST_ID_DIGITS && !is_of_dates)
 }
 
 /// The value of a digit, also of a full-width one.
@@ -158,6 +183,9 @@ mod tests {
             "call 138-0013-8000",
             "致电１３８００１３８０００核实",
             "id 110105 19491231 0021",
+            "complaint 17 13800138000",
+            "call +8613800138000",
+            "call 138.0013.8000",
         ] {
             let refused = purpose(text).map_err(|invalid| invalid.fault);
             assert_eq!(refused, Err(FieldFault::PersonalNumber), "{text}");

@@ -24,7 +24,7 @@ const MAX_PURPOSE_BYTES: u64 = 4_096;
 /// Why somebody looks at a person, a code or a scan.
 #[derive(Args)]
 struct Purpose {
-    /// Why this is asked, 4 to 200 characters; it is recorded. It must not contain an ID or telephone number.
+    /// Why this is asked, 4 to 200 characters without an ID or telephone number.
     #[arg(long, env = "CITYCODE_PURPOSE", value_name = "TEXT")]
     purpose: Option<String>,
 }
@@ -36,7 +36,7 @@ impl Purpose {
             return Ok(purpose.clone());
         }
         let missing = || {
-            let why = "--purpose is missing: why this is asked, which is recorded";
+            let why = "--purpose is missing: why this is asked";
             Failure::usage(why, "give --purpose TEXT, or set CITYCODE_PURPOSE")
         };
         if !std::io::stdin().is_terminal() {
@@ -214,12 +214,25 @@ pub(crate) async fn run(session: &Session, args: &AuditArgs) -> Result<u8, Failu
         out.finish(&bytes)?;
     }
     let count = |name: &str| result.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let names = ["scans", "recomputed", "agree", "differ_total", "missing", "extra"];
+    let names = [
+        "scans",
+        "recomputed",
+        "agree",
+        "differ_total",
+        "missing",
+        "extra",
+        "sealed_late",
+    ];
     let mut facts: Vec<_> = names.iter().map(|name| (*name, count(name).to_string())).collect();
     let altered = result.get("altered").and_then(Value::as_array).map_or(0, Vec::len);
     facts.push(("altered", altered.to_string()));
+    let reasons = result.get("not_recomputable").and_then(Value::as_object);
+    for (why, count) in reasons.into_iter().flatten() {
+        facts.push(("not recomputed", format!("{count} {why}")));
+    }
     session.output.thing(&result, &facts)?;
-    let whole = altered == 0 && ["differ_total", "missing", "extra"].iter().all(|name| count(name) == 0);
+    let is_readable = reasons.is_none_or(|reasons| !reasons.contains_key("unreadable_batch"));
+    let whole = is_readable && altered == 0 && ["differ_total", "missing", "extra"].iter().all(|name| count(name) == 0);
     Ok(if whole { DONE } else { DIFFERS })
 }
 

@@ -335,6 +335,9 @@ pub(crate) struct RunAnswer<'a> {
     missing: u64,
     /// Batches whose digest should be in the log and is not.
     extra: u64,
+    /// Batches whose digest entered the log more than a minute after their newest record: after a crash or an outage of
+    /// the log, or because they were added later.
+    sealed_late: u64,
     /// How many were not recomputed, by reason.
     not_recomputable: BTreeMap<&'a str, u64>,
     /// Batches that were altered.
@@ -393,6 +396,7 @@ fn run_answer(result: &proto::RunResult) -> Option<RunAnswer<'_>> {
         differ_total: result.differ_total,
         missing: result.missing,
         extra: result.extra,
+        sealed_late: result.sealed_late,
         not_recomputable: by_reason(&result.not_recomputable),
         altered: altered.collect::<Option<_>>()?,
     })

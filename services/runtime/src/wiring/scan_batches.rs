@@ -17,6 +17,8 @@ use super::Surroundings;
 
 /// Interval of commits; a digest must enter the log within a minute.
 const RECORD_EVERY: Duration = Duration::from_secs(20);
+/// Most entries of one event.
+const MOST_BATCHES: usize = 4_096;
 /// The caller and actor of these commits.
 const ACTOR: &str = "verifier";
 
@@ -61,7 +63,9 @@ impl BatchRecorder {
         if batches.is_empty() {
             return Ok(());
         }
-        self.append(batches.clone(), Timestamp(reading.now.0)).await?;
+        for batches in batches.chunks(MOST_BATCHES) {
+            self.append(batches.to_vec(), Timestamp(reading.now.0)).await?;
+        }
         let records = Arc::clone(&self.records);
         blocking(move || records.mark_recorded(&batches)).await
     }
