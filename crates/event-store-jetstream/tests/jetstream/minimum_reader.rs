@@ -37,7 +37,7 @@ async fn open_clients_notice_a_raise_and_the_streams_are_otherwise_unchanged() {
         .unwrap();
 
     let mut expected = before["config"].clone();
-    expected["metadata"]["citycode.minimum_reader"] = json!("2");
+    expected["metadata"]["citycode.minimum_reader"] = json!(ReaderVersion::CURRENT.to_string());
     let after = ask(&client, "STREAM.INFO.CC_EV_01", "").await;
     assert_eq!(after["config"], expected);
     let again = provision(&config, &NewLog::new(LogId([9; 16]), old_log().layout)).await;
@@ -93,10 +93,10 @@ async fn a_log_raised_by_a_later_release_is_refused_and_stops_open_clients() {
     );
     let raised = open.raise_minimum_reader(ReaderVersion::CURRENT).await;
     assert!(
-        matches!(&raised, Err(RaiseError::Refused(why)) if why.contains("version 3")),
+        matches!(&raised, Err(RaiseError::Refused(why)) if why.contains("version 9")),
         "{raised:?}"
     );
     assert!(open.heads().await.is_err());
     let stopped = open.stopped().expect("it stops");
-    assert!(stopped.contains("version 3"), "{stopped}");
+    assert!(stopped.contains("version 9"), "{stopped}");
 }

@@ -162,6 +162,9 @@ fn told(answer: &Value) -> String {
 
 /// Flags of `audit`.
 #[derive(Args)]
+#[command(
+    after_help = "Example:\n  citycode audit run --from 2026-05-01T00:00:00+08:00 --to 2026-06-01T00:00:00+08:00 --purpose \"monthly audit\""
+)]
 pub(crate) struct AuditArgs {
     #[command(subcommand)]
     command: AuditCommand,
