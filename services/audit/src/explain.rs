@@ -3,6 +3,7 @@
 use citycode_auth::Caller;
 use citycode_domain::admission::{IdCheck, Reason, Verdict};
 use citycode_domain::ids::{CommitPosition, PolicyDigest};
+use citycode_domain::policy::PlacePolicy;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_log_folds::keys_stream;
@@ -78,19 +79,8 @@ impl Audit {
         let (claims, scan) = match verified {
             Ok(verified) => verified,
             Err(error) => {
-                let reason = match error {
-                    TokenError::Unreadable => Reason::Unreadable,
-                    TokenError::BadSignature => Reason::BadSignature,
-                };
-                let unread = Recomputed {
-                    verdict: reason.verdict(),
-                    status: Some(Status::NeverIssued),
-                    standing_counts: place.standing_counts,
-                    device_bound: false,
-                    stale_by_age: false,
-                };
                 let adopted = adopted.as_ref().map(|(digest, policy)| (*digest, policy));
-                self.complete(&mut answer, &unread, adopted);
+                self.complete(&mut answer, &unread(error, place), adopted);
                 return Ok(answer);
             }
         };
@@ -243,6 +233,21 @@ impl Audit {
                 "only an auditor or an admin may audit verdicts",
             ))
         }
+    }
+}
+
+/// The verdict on a text that is no code with a valid signature.
+fn unread(error: TokenError, place: &PlacePolicy) -> Recomputed {
+    let reason = match error {
+        TokenError::Unreadable => Reason::Unreadable,
+        TokenError::BadSignature => Reason::BadSignature,
+    };
+    Recomputed {
+        verdict: reason.verdict(),
+        status: Some(Status::NeverIssued),
+        standing_counts: place.standing_counts,
+        device_bound: false,
+        stale_by_age: false,
     }
 }
 
