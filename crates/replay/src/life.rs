@@ -3,7 +3,7 @@
 use citycode_domain::event::CodeIssued;
 use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, KeyId, StatusRef};
 use citycode_domain::standing::Standing;
-use citycode_domain::status::{Death, Life, Status};
+use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_projection::status::{CodeState, StatusChange};
 
@@ -75,10 +75,12 @@ impl CodeLife {
         &self.changes[..count]
     }
 
-    /// Every change, in the order of the log.
+    /// The changes that were decided up to and including an instant, in the order of the log.
     #[must_use]
-    pub fn changes(&self) -> &[LifeChange] {
-        &self.changes
+    pub fn changes_up_to_instant(&self, at: Timestamp) -> &[LifeChange] {
+        // Within a holder's stream, which has all changes of a code, the times never decrease.
+        let count = self.changes.partition_point(|change| change.decided_at <= at);
+        &self.changes[..count]
     }
 
     /// The status of the code as of a sequence of its partition.
@@ -96,21 +98,7 @@ impl CodeLife {
         if self.decided_at > at {
             return Status::NeverIssued;
         }
-        // Within a holder's stream, which has all changes of a code, the times never decrease.
-        let count = self.changes.partition_point(|change| change.decided_at <= at);
-        status_after(self.standing, &self.changes[..count])
-    }
-
-    /// Why the code ended as of a sequence; `None` if it had not ended.
-    #[must_use]
-    pub fn death_at(&self, sequence: u64) -> Option<Death> {
-        match self.status_at(sequence) {
-            Status::Issued {
-                life: Life::Dead(death),
-                ..
-            } => Some(death),
-            _ => None,
-        }
+        status_after(self.standing, self.changes_up_to_instant(at))
     }
 }
 

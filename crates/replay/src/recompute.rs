@@ -1,7 +1,5 @@
 //! Recomputes the verdict of a scan record.
 
-use std::fmt;
-
 use citycode_domain::admission::{
     Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, Verdict, judge, judge_id_card,
 };
@@ -13,7 +11,7 @@ use citycode_domain::status::{Death, Life, Status};
 use citycode_domain::time::Timestamp;
 use citycode_scan_records::{Basis, NotInLog, ScanRecord, ShownEvidence};
 
-use crate::life::CodeLife;
+use crate::life::{CodeLife, LifeChange};
 use crate::timeline::Timeline;
 
 /// Why a verdict cannot be recomputed.
@@ -48,19 +46,6 @@ impl NotRecomputable {
     }
 }
 
-impl fmt::Display for NotRecomputable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoBasis => "the record does not contain what the verdict was based on",
-            Self::NothingRead => "no code of this city could be read, and records do not contain what was shown",
-            Self::UnknownPolicy => "the policy of the verdict is not in the log",
-            Self::UnknownPlace => "the policy has no such place",
-            Self::UnknownKind => "the policy has no such kind of code",
-            Self::LostChanges => "the code was issued in changes that were lost, and its place was revoked afterwards",
-        })
-    }
-}
-
 /// A recomputed verdict and what it follows from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Recomputed {
@@ -68,10 +53,6 @@ pub struct Recomputed {
     pub verdict: Verdict,
     /// The status that the log had of the code; `None` for an ID card.
     pub status: Option<Status>,
-    /// Whether the standing counts at the place.
-    pub standing_counts: bool,
-    /// Whether the code is bound to a phone.
-    pub device_bound: bool,
     /// Whether the knowledge was older than the place allows.
     pub stale_by_age: bool,
 }
@@ -138,6 +119,15 @@ impl AsOf {
         }
     }
 
+    /// The changes of a code that are known, in the order of the log.
+    #[must_use]
+    pub fn changes_of(self, life: &CodeLife) -> &[LifeChange] {
+        match self {
+            Self::Position(position) => life.changes_up_to(position.sequence),
+            Self::Instant(at) => life.changes_up_to_instant(at),
+        }
+    }
+
     fn status_of(self, life: &CodeLife) -> Status {
         match self {
             Self::Position(position) => life.status_at(position.sequence),
@@ -163,8 +153,6 @@ fn card(standing: Standing, place: &PlacePolicy, basis: &Basis) -> Recomputed {
     Recomputed {
         verdict: judge_id_card(IdCardEvidence { standing }, place, &knowledge(basis)),
         status: None,
-        standing_counts: place.standing_counts,
-        device_bound: false,
         stale_by_age: is_stale(basis, place),
     }
 }
@@ -200,8 +188,6 @@ pub fn judge_code(
             return Ok(Recomputed {
                 verdict: Reason::UnknownCode.verdict(),
                 status: Some(Status::NeverIssued),
-                standing_counts: place.standing_counts,
-                device_bound: false,
                 stale_by_age: is_stale(basis, place),
             });
         }
@@ -217,8 +203,6 @@ pub fn judge_code(
     Ok(Recomputed {
         verdict: judge(&evidence, place, &knowledge(basis), at),
         status: Some(status),
-        standing_counts: place.standing_counts,
-        device_bound: kind.device_bound,
         stale_by_age: is_stale(basis, place),
     })
 }

@@ -186,11 +186,6 @@ impl Timeline {
         self.lives.get(&code_id)
     }
 
-    /// Every code, in no particular order.
-    pub fn lives(&self) -> impl Iterator<Item = &CodeLife> {
-        self.lives.values()
-    }
-
     /// The code at a place of a status list.
     #[must_use]
     pub fn life_at(&self, place: StatusRef) -> Option<&CodeLife> {

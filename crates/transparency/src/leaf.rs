@@ -3,7 +3,7 @@
 //! # What a leaf must do
 //! A tree is public, and its leaves say nothing about the events: nobody who knows a code, or guesses an event, can find
 //! it in a tree. The log's owner can open one statement of one event to somebody without access to the log, and reveals
-//! by that neither the holder's number nor another code. Whoever has the log can compute every leaf again, so that each
+//! by that neither the holder's number nor another code. A reader of the log can compute every leaf again, so that each
 //! byte of each commit is bound by the tree.
 //!
 //! # Parts

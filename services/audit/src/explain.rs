@@ -3,20 +3,19 @@
 use citycode_auth::Caller;
 use citycode_domain::admission::{IdCheck, Reason, Verdict};
 use citycode_domain::ids::{CommitPosition, PolicyDigest};
-use citycode_domain::policy::PlacePolicy;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_log_folds::keys_stream;
 use citycode_replay::{AsOf, CodeLife, PolicyInLog, Recomputed, ShownCode, Timeline, judge_code, recompute, steps_of};
-use citycode_scan_records::{Basis, NotInLog, RecordArchive, ScanRecord, ShownEvidence, day_of};
+use citycode_scan_records::{Basis, Batch, NotInLog, RecordArchive, ScanRecord, ShownEvidence, day_of};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::{Scan, TokenError, check_proof};
 use citycode_wire::proto::audit::v1 as proto;
-use citycode_wire::proto::model::v1::Position;
 use citycode_wire::request::Question;
 use citycode_wire::verdict::{decision_value, reason_value};
 
-use crate::history::{Audit, unavailable};
+use crate::history::{Audit, sent_position, unavailable};
+use crate::run::Unobserved;
 
 impl Audit {
     /// Recomputes one recorded verdict, or computes the verdict on a code at an instant.
@@ -35,7 +34,10 @@ impl Audit {
     }
 
     async fn explain_record(&self, record: &ScanRecord) -> Result<proto::ExplainResponse, Problem> {
-        let timeline = self.timeline_of(record.scan.code_id).await?;
+        let mut timeline = self.keys_and_policies().await?;
+        if let Some(code_id) = record.scan.code_id {
+            self.add_code(&mut timeline, code_id).await?;
+        }
         let mut answer = proto::ExplainResponse {
             recorded: Some(recorded(record)),
             ..proto::ExplainResponse::default()
@@ -61,7 +63,7 @@ impl Audit {
 
     /// What a verifier that knew everything of an instant would have answered.
     async fn explain_code(&self, text: &str, place: &str, at: Timestamp) -> Result<proto::ExplainResponse, Problem> {
-        let mut timeline = self.timeline_of(None).await?;
+        let mut timeline = self.keys_and_policies().await?;
         let keys = timeline.keys().change_at_instant(at);
         let keys_sequence = keys.map_or(0, |change| change.sequence);
         let keyring = keys.map(|change| change.keyring.clone()).unwrap_or_default();
@@ -80,11 +82,11 @@ impl Audit {
             Ok(verified) => verified,
             Err(error) => {
                 let adopted = adopted.as_ref().map(|(digest, policy)| (*digest, policy));
-                self.complete(&mut answer, &unread(error, place), adopted);
+                self.complete(&mut answer, &unread(error), adopted);
                 return Ok(answer);
             }
         };
-        timeline = self.timeline_of(Some(claims.code_id)).await?;
+        self.add_code(&mut timeline, claims.code_id).await?;
         let digest = claims.digest.0;
         let shown = ShownCode {
             code_id: claims.code_id,
@@ -157,15 +159,7 @@ impl Audit {
             return events;
         };
         events.push(resting("CodeIssued", life.issued, life.decided_at));
-        let known = |sequence: u64, decided_at: Timestamp| match as_of {
-            AsOf::Position(position) => sequence <= position.sequence,
-            AsOf::Instant(at) => decided_at <= at,
-        };
-        for change in life
-            .changes()
-            .iter()
-            .filter(|change| known(change.sequence, change.decided_at))
-        {
+        for change in as_of.changes_of(life) {
             let position = CommitPosition {
                 partition: life.issued.partition,
                 sequence: change.sequence,
@@ -189,14 +183,21 @@ impl Audit {
 
     /// The record of a scan by the device's id; the newest if the id was used again after the engine forgot it.
     async fn find(&self, device: &str, scan_id: &str, day: Option<u32>) -> Result<ScanRecord, Problem> {
-        let records = self.records()?;
-        let retained = records.days().await.map_err(|error| unavailable(&error))?;
+        let retained = self.records()?.days().await.map_err(|error| unavailable(&error))?;
         let days: Vec<u32> = match day {
             Some(day) => vec![day],
             None => retained.iter().rev().copied().collect(),
         };
         for day in days {
-            if let Some(found) = find_in(&**records, day, device, scan_id).await? {
+            let mut found = None;
+            let each = |batch: &Batch| {
+                // A batch that cannot be opened is reported by an audit of the period.
+                let mut records = batch.records.iter().flatten().rev();
+                let last = records.find(|record| *record.scan.device == *device && *record.scan.scan_id == *scan_id);
+                found = last.cloned().or(found.take());
+            };
+            self.each_batch(day, each, &mut Unobserved).await?;
+            if let Some(found) = found {
                 return Ok(found);
             }
         }
@@ -237,7 +238,7 @@ impl Audit {
 }
 
 /// The verdict on a text that is no code with a valid signature.
-fn unread(error: TokenError, place: &PlacePolicy) -> Recomputed {
+fn unread(error: TokenError) -> Recomputed {
     let reason = match error {
         TokenError::Unreadable => Reason::Unreadable,
         TokenError::BadSignature => Reason::BadSignature,
@@ -245,33 +246,7 @@ fn unread(error: TokenError, place: &PlacePolicy) -> Recomputed {
     Recomputed {
         verdict: reason.verdict(),
         status: Some(Status::NeverIssued),
-        standing_counts: place.standing_counts,
-        device_bound: false,
         stale_by_age: false,
-    }
-}
-
-async fn find_in(
-    records: &dyn RecordArchive,
-    day: u32,
-    device: &str,
-    scan_id: &str,
-) -> Result<Option<ScanRecord>, Problem> {
-    let (mut from, mut found) = (0, None);
-    loop {
-        let read = records.batches(day, from).await.map_err(|error| unavailable(&error))?;
-        if read.batches.is_empty() {
-            return Ok(found);
-        }
-        from = read.next;
-        for batch in read.batches {
-            // A batch that cannot be opened is reported by an audit of the period.
-            let records = batch.records.unwrap_or_default().into_iter();
-            let last = records
-                .rev()
-                .find(|record| *record.scan.device == *device && *record.scan.scan_id == *scan_id);
-            found = last.or(found);
-        }
     }
 }
 
@@ -283,10 +258,7 @@ fn policy_at(timeline: &Timeline, at: Timestamp) -> Option<(PolicyDigest, &Polic
 
 fn resting(event: &str, position: CommitPosition, decided_at: Timestamp) -> proto::RestingEvent {
     proto::RestingEvent {
-        position: Some(Position {
-            partition: u32::from(position.partition),
-            sequence: position.sequence,
-        }),
+        position: Some(sent_position(position.partition, position.sequence)),
         event: event.to_owned(),
         decided_at: decided_at.0,
     }
@@ -305,10 +277,7 @@ fn recorded(record: &ScanRecord) -> proto::RecordedVerdict {
         verdict: Some(verdict(scan.reason.verdict())),
         at: scan.at,
         place: scan.place.to_string(),
-        position: Some(Position {
-            partition: u32::from(scan.position.partition),
-            sequence: scan.position.sequence,
-        }),
+        position: Some(sent_position(scan.position.partition, scan.position.sequence)),
         age_ms: scan.age_ms,
     }
 }

@@ -58,22 +58,8 @@ impl Audit {
             return Err(Problem::new(Code::InvalidRequest, "a history requires a code id"));
         };
         let unknown = || Problem::new(Code::NotFound, "the log has no code with this id");
-        let find = || self.index.holder_of(code_id).map_err(|error| unavailable(&error));
-        // For an indexed code only its holder's partition matters, so the others may be unavailable.
-        let known = find()?;
-        self.catch_up(known.map(|holder| self.partition_of(holder))).await?;
-        let holder = known.map_or_else(find, |holder| Ok(Some(holder)))?;
-        let holder = holder.ok_or_else(unknown)?;
-        let partition = self.partition_of(holder);
         let mut history = Vec::new();
-        for sequence in self.index.commits_of(holder).map_err(|error| unavailable(&error))? {
-            let position = citycode_event_store::Position { partition, sequence };
-            let commit = self
-                .store
-                .read_at(position)
-                .await
-                .map_err(|error| unavailable(&error))?;
-            let commit = commit.ok_or_else(|| unavailable(&"the index refers to a commit that is not in the log"))?;
+        for commit in self.commits_about(code_id).await?.ok_or_else(unknown)? {
             for event in events_of(&commit).map_err(|error| unavailable(&error))? {
                 history.push((commit.clone(), event));
             }
@@ -90,14 +76,34 @@ impl Audit {
         Ok(HistoryResponse { entries })
     }
 
+    /// The commits of the stream of a code's holder, in the order of the log; `None` if the log does not have the code.
+    pub(crate) async fn commits_about(&self, code_id: CodeId) -> Result<Option<Vec<RecordedCommit>>, Problem> {
+        let find = || self.index.holder_of(code_id).map_err(|error| unavailable(&error));
+        // For an indexed code only its holder's partition matters, so the others may be unavailable.
+        let known = find()?;
+        self.catch_up(known.map(|holder| self.partition_of(holder))).await?;
+        let Some(holder) = known.map_or_else(find, |holder| Ok(Some(holder)))? else {
+            return Ok(None);
+        };
+        let partition = self.partition_of(holder);
+        let mut commits = Vec::new();
+        for sequence in self.index.commits_of(holder).map_err(|error| unavailable(&error))? {
+            let position = citycode_event_store::Position { partition, sequence };
+            let commit = self.store.read_at(position).await;
+            let commit = commit.map_err(|error| unavailable(&error))?;
+            commits.push(commit.ok_or_else(|| unavailable(&"the index refers to a commit that is not in the log"))?);
+        }
+        Ok(Some(commits))
+    }
+
     /// The partition of a holder's stream.
-    pub(crate) fn partition_of(&self, holder: HolderId) -> Partition {
+    fn partition_of(&self, holder: HolderId) -> Partition {
         self.store.layout().bucket_of(&holder_stream(holder)).partition
     }
 
     /// Waits until the index includes every commit of the log, or of one partition, that was acknowledged before this
     /// call, so that a history never lacks its end.
-    pub(crate) async fn catch_up(&self, partition: Option<Partition>) -> Result<(), Problem> {
+    async fn catch_up(&self, partition: Option<Partition>) -> Result<(), Problem> {
         let catching_up = async {
             match partition {
                 Some(partition) => self.progress.catch_up_in(&*self.store, partition).await,
@@ -129,10 +135,7 @@ impl Audit {
         );
         details.insert("commit_hash".into(), commit.hash.to_string());
         Some(HistoryEntry {
-            position: Some(Position {
-                partition: u32::from(commit.position.partition.0),
-                sequence: commit.position.sequence.0,
-            }),
+            position: Some(sent_position(commit.position.partition.0, commit.position.sequence.0)),
             decided_at: commit.commit.decided_at,
             event_type: event.type_name().to_owned(),
             actor_role: role.to_owned(),
@@ -201,6 +204,14 @@ impl Audit {
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => None,
         }
+    }
+}
+
+/// A position in the form that is sent.
+pub(crate) fn sent_position(partition: u16, sequence: u64) -> Position {
+    Position {
+        partition: u32::from(partition),
+        sequence,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The log as replay sees it: the timeline of the whole log, or of one code.
 
 use citycode_domain::ids::CodeId;
-use citycode_event_store::{LogPosition, Position, RecordedCommit, Revision, SubscriptionBatch};
+use citycode_event_store::{LogPosition, RecordedCommit, Revision, SubscriptionBatch};
 use citycode_log_folds::{folded_events, keys_stream, policies_stream, projected};
 use citycode_replay::Timeline;
 use citycode_service_kit::problem::Problem;
@@ -42,11 +42,11 @@ impl Audit {
         Ok((timeline, heads))
     }
 
-    /// One code, with the signing keys and the policies; without the code if the log does not have it.
+    /// The signing keys and the policies.
     ///
     /// # Errors
     /// `unavailable` if the log cannot be read or folded.
-    pub(crate) async fn timeline_of(&self, code_id: Option<CodeId>) -> Result<Timeline, Problem> {
+    pub(crate) async fn keys_and_policies(&self) -> Result<Timeline, Problem> {
         let mut timeline = Timeline::new();
         for stream in [keys_stream(), policies_stream()] {
             let commits = self.store.read_stream(&stream, Revision::EMPTY).await;
@@ -54,22 +54,16 @@ impl Audit {
                 fold(&mut timeline, &commit)?;
             }
         }
-        let Some(code_id) = code_id else {
-            return Ok(timeline);
-        };
-        self.catch_up(None).await?;
-        let holder = self.index.holder_of(code_id).map_err(|error| unavailable(&error))?;
-        let Some(holder) = holder else {
-            return Ok(timeline);
-        };
-        let partition = self.partition_of(holder);
-        for sequence in self.index.commits_of(holder).map_err(|error| unavailable(&error))? {
-            let commit = self.store.read_at(Position { partition, sequence }).await;
-            let commit = commit.map_err(|error| unavailable(&error))?;
-            let commit = commit.ok_or_else(|| unavailable(&"the index refers to a commit that is not in the log"))?;
-            fold(&mut timeline, &commit)?;
-        }
         Ok(timeline)
+    }
+
+    /// Adds a code to a timeline without codes; nothing if the log does not have the code.
+    ///
+    /// # Errors
+    /// `unavailable` if the log cannot be read or folded.
+    pub(crate) async fn add_code(&self, timeline: &mut Timeline, code_id: CodeId) -> Result<(), Problem> {
+        let commits = self.commits_about(code_id).await?.unwrap_or_default();
+        commits.iter().try_for_each(|commit| fold(timeline, commit))
     }
 }
 

@@ -10,11 +10,10 @@ use citycode_replay::{NotRecomputable, Recomputed, SealedBatches, Timeline, judg
 use citycode_scan_records::{Batch, BatchesDigest, ScanRecord, day_of};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1 as proto;
-use citycode_wire::proto::model::v1::Position;
 use citycode_wire::request::Period;
 
 use crate::explain::verdict;
-use crate::history::{Audit, unavailable};
+use crate::history::{Audit, sent_position, unavailable};
 
 /// Differences that a result lists; all are counted.
 const MAX_LISTED: usize = 100;
@@ -39,6 +38,15 @@ pub trait Observer: Send {
                 "the caller left before the audit ended",
             ))
         }
+    }
+}
+
+/// Observes nothing and lets the reading continue.
+pub(crate) struct Unobserved;
+
+impl Observer for Unobserved {
+    fn progress(&mut self, _: proto::AuditProgress) -> bool {
+        true
     }
 }
 
@@ -370,9 +378,6 @@ fn altered_batches(sealed: &SealedBatches) -> proto::AlteredBatches {
         writer: batches.writer.to_string(),
         first: batches.first,
         count: batches.count,
-        position: Some(Position {
-            partition: u32::from(sealed.position.partition),
-            sequence: sealed.position.sequence,
-        }),
+        position: Some(sent_position(sealed.position.partition, sealed.position.sequence)),
     }
 }

@@ -61,6 +61,20 @@ pub(crate) struct Done {}
 #[derive(Clone, Copy)]
 pub(crate) struct Instant(pub i64);
 
+/// Seconds since 1970 of a field with an RFC 3339 time; fractions of a second are dropped.
+///
+/// # Errors
+/// `invalid_request`.
+pub(crate) fn instant(field: &str, text: &str) -> Result<i64, Problem> {
+    text.parse::<jiff::Timestamp>()
+        .map(|time| time.as_millisecond().div_euclid(1000))
+        .map_err(|_| {
+            invalid(format!(
+                "{field} is not a time as in RFC 3339, e.g. 2026-11-24T08:00:00Z"
+            ))
+        })
+}
+
 impl Serialize for Instant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match jiff::Timestamp::from_second(self.0) {

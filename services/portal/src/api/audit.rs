@@ -16,7 +16,7 @@ use tonic::Streaming;
 use utoipa::ToSchema;
 
 use super::verify::PositionAnswer;
-use crate::answer::{Binary, Instant, incomplete, invalid, json};
+use crate::answer::{Binary, Instant, incomplete, instant, invalid, json};
 use crate::call::Call;
 use crate::pipeline::problem_line;
 use crate::portal::SharedState;
@@ -193,16 +193,6 @@ fn question(body: ExplainBody) -> Result<proto::ExplainRequest, Problem> {
         purpose: body.purpose,
         question: Some(question),
     })
-}
-
-fn instant(field: &str, text: &str) -> Result<i64, Problem> {
-    let parsed = text.parse::<jiff::Timestamp>();
-    let parsed = parsed.map_err(|_| {
-        invalid(format!(
-            "{field} is not a time as in RFC 3339, e.g. 2026-11-24T08:00:00Z"
-        ))
-    })?;
-    Ok(parsed.as_millisecond().div_euclid(1000))
 }
 
 fn day_number(text: &str) -> Result<u32, Problem> {

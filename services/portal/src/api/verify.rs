@@ -13,7 +13,7 @@ use citycode_wire::verdict::{decision, reason};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::answer::{Instant, incomplete, invalid, json};
+use crate::answer::{Instant, incomplete, instant, invalid, json};
 use crate::call::Call;
 use crate::portal::{Shared, SharedState};
 use crate::spread::CarriedBy;
@@ -69,10 +69,7 @@ impl VerifyBody {
             }
             (None, None) => return Err(invalid("a scan needs a code or an id_card")),
         };
-        let at = match self.at {
-            Some(text) => Some(instant(&text)?),
-            None => None,
-        };
+        let at = self.at.map(|text| instant("at", &text)).transpose()?;
         Ok(proto::VerifyRequest {
             place: self.place,
             scan: Some(scan),
@@ -83,13 +80,6 @@ impl VerifyBody {
             omit_explanation: false,
         })
     }
-}
-
-/// Seconds since 1970 of an RFC 3339 time; fractions of a second are dropped.
-fn instant(text: &str) -> Result<i64, Problem> {
-    text.parse::<jiff::Timestamp>()
-        .map(|time| time.as_millisecond().div_euclid(1000))
-        .map_err(|_| invalid("at is not a time as in RFC 3339, e.g. 2026-11-24T08:00:00Z"))
 }
 
 /// The answer to a scan.
