@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::path::Path;
 
-use citycode_domain::ids::CommitPosition;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::conformance::sample_commit;
-use citycode_event_store::{AppendOutcome, BucketTail, EventStore, NewCommit, Position, StreamName};
+use citycode_event_store::{
+    AppendOutcome, BucketTail, CommitHash, EventStore, NewCommit, Position, Revision, StreamName,
+};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore};
 use citycode_event_store_jetstream::JetStreamEventStore;
 use citycode_projection::register::HolderRegister;
@@ -54,15 +55,12 @@ fn register_past(store: &dyn EventStore, position: Position, file: &Path) {
     };
     let register = HolderRegister::new(layout.partitions());
     for sequence in 1..=position.sequence.0 {
-        let tail = citycode_projection::BucketTail {
-            revision: sequence,
-            hash: [9; 32],
+        let tail = BucketTail {
+            revision: Revision::from_raw(sequence),
+            hash: CommitHash([9; 32]),
         };
         let applied = register.apply(&Commit {
-            position: CommitPosition {
-                partition: position.partition.0,
-                sequence,
-            },
+            position: Position::new(position.partition.0, sequence),
             decided_at: Timestamp(0),
             holder: None,
             bucket: 1,

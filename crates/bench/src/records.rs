@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use citycode_domain::admission::Reason;
-use citycode_domain::ids::{CodeId, CommitPosition};
+use citycode_domain::ids::{CodeId, Position};
 use citycode_jetstream::Connection;
 use citycode_scan_records::jetstream::archive::ScanArchive;
 use citycode_scan_records::jetstream::keeper::{NewScans, provision};
@@ -100,10 +100,7 @@ impl City {
             scan_id,
             code_id: Some(CodeId([7; 8])),
             reason: Reason::Ok,
-            position: CommitPosition {
-                partition: 3,
-                sequence: 1_000_000,
-            },
+            position: Position::new(3, 1_000_000),
             age_ms: 40,
             basis: None,
         }

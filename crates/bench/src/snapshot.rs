@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use citycode_domain::ids::CommitPosition;
-use citycode_event_store::{EventStore, LogPosition};
+use citycode_domain::ids::Position;
+use citycode_event_store::{BucketTail, CommitHash, EventStore, LogPosition, Revision};
 use citycode_event_store_jetstream::{self as jetstream, Durability, JetStreamEventStore, ProbeAnswers};
 use citycode_jetstream::Connection;
 use citycode_projection::bench_support::{NOW, code, holder};
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_projection::status::{self, FingerprintKey};
-use citycode_projection::{BucketTail, Commit, LogIdentity};
+use citycode_projection::{Commit, LogIdentity};
 use citycode_service_kit::files;
 use citycode_shared_snapshot::seal::SealKey;
 use citycode_shared_snapshot::{NewSnapshot, SharedSnapshots, SnapshotKeys};
@@ -169,16 +169,13 @@ fn write_snapshot(file: &Path, identity: &LogIdentity, heads: &LogPosition, code
                 .map(|number| code(partition.0, number).issued(None))
                 .collect();
             let alarms = writer.apply(&Commit {
-                position: CommitPosition {
-                    partition: partition.0,
-                    sequence,
-                },
+                position: Position::new(partition.0, sequence),
                 decided_at: NOW,
                 holder: Some(holder(sequence)),
                 bucket: 0,
                 tail: BucketTail {
-                    revision: sequence,
-                    hash: [7; 32],
+                    revision: Revision::from_raw(sequence),
+                    hash: CommitHash([7; 32]),
                 },
                 message_id_prefix: 0,
                 events: &events,

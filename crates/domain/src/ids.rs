@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+pub use citycode_log_position::Position;
+
 /// Lower case, like every hexadecimal number that this system writes.
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
@@ -239,15 +241,6 @@ pub struct StatusRef {
     pub list: ListId,
     /// The place in it, from 0.
     pub index: u32,
-}
-
-/// The position of a commit in the log.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct CommitPosition {
-    /// Partition of the log, from 0.
-    pub partition: u16,
-    /// Sequence in the partition, from 1, without gaps.
-    pub sequence: u64,
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! One lock for each bucket: a cluster refuses a write to a bucket that already has one in flight, so concurrent
 //! appends to one bucket would only cause retries.
+//!
+//! `holder-log` has locks of its own, which it holds from a decision until its commit is folded, and which order the
+//! decisions of one process. Callers that do not go through it (copies, declarations, heartbeats) hold only this lock,
+//! so it cannot be left to the callers. An append holds it for one publish.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{BucketId, BucketTail, ForeignMessage, Position, Revision, StreamName};
+use crate::{BucketId, BucketTail, CommitHash, ForeignMessage, Position, Revision, StreamName};
 
 /// Most events of one commit: an import writes one commit for each holder, and a holder has a handful of codes.
 pub const MAX_EVENTS_PER_COMMIT: usize = 256;
@@ -53,17 +53,6 @@ bytes_newtype!(
     RequestDigest,
     32
 );
-bytes_newtype!(
-    /// BLAKE3 of the canonical bytes of a commit, which include the hash of its bucket's previous commit.
-    CommitHash,
-    32
-);
-
-impl CommitHash {
-    /// The previous hash in the first commit of a bucket.
-    pub const NONE: Self = Self([0; 32]);
-}
-
 /// The message id of a command: BLAKE3 in key-derivation mode (context below) over
 /// `caller length u64 ‖ caller ‖ stream length u64 ‖ stream ‖ command id`, big-endian.
 /// Because the caller is included, a caller never gets the result of another caller's command.

@@ -29,13 +29,14 @@ mod store;
 mod stream;
 mod subscription;
 
+pub use citycode_log_position::{BucketTail, CommitHash, Partition, Position, Revision, Sequence};
 pub use commit::{
-    CommandId, CommitHash, CommitInvalid, EventData, MAX_ACTOR_BYTES, MAX_COMMIT_BYTES, MAX_EVENT_TYPE_BYTES,
+    CommandId, CommitInvalid, EventData, MAX_ACTOR_BYTES, MAX_COMMIT_BYTES, MAX_EVENT_TYPE_BYTES,
     MAX_EVENTS_PER_COMMIT, MAX_TRACE_CONTEXT_BYTES, MessageId, NewCommit, RecordedCommit, RequestDigest, message_id,
 };
 pub use foreign::ForeignMessage;
 pub use layout::{BucketId, Layout, LayoutInvalid, RESERVED_BUCKETS};
-pub use position::{BucketTail, LogId, LogPosition, LogPositionInvalid, Partition, Position, Revision, Sequence};
+pub use position::{LogId, LogPosition, LogPositionInvalid};
 pub use reader_version::{RaiseError, ReaderVersion};
 pub use store::{AppendError, AppendOutcome, EventStore, ReadError, StreamState};
 pub use stream::{MAX_STREAM_NAME_BYTES, StreamName, StreamNameInvalid};

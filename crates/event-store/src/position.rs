@@ -1,8 +1,8 @@
-//! Coordinates in a log: partitions, sequences, positions, revisions and the tail of a bucket.
+//! The identity of a log, and a position in all of its partitions.
 
 use std::fmt;
 
-use crate::CommitHash;
+use citycode_log_position::{Partition, Position, Sequence};
 
 /// The identity of a log: 16 random bytes, drawn when the log is created. A client that finds another identity stops.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,89 +18,6 @@ impl fmt::Debug for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LogId({self})")
     }
-}
-
-/// The number of a partition, counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Partition(pub u16);
-
-impl fmt::Display for Partition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02}", self.0)
-    }
-}
-
-/// The number of a message within its partition, from 1 and without gaps. 0 means "before the first".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Sequence(pub u64);
-
-impl Sequence {
-    /// Before the first commit.
-    pub const START: Self = Self(0);
-
-    /// The next sequence. Saturates at the end of 64 bits, which no log reaches.
-    pub const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
-}
-
-impl fmt::Display for Sequence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-/// The position of one message in the log, written `partition/sequence`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Position {
-    /// The partition.
-    pub partition: Partition,
-    /// The sequence within the partition, from 1.
-    pub sequence: Sequence,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.partition, self.sequence)
-    }
-}
-
-/// The revision of a bucket. Callers treat it as opaque: they compare, store and return it. The revisions of one bucket
-/// only increase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Revision(u64);
-
-impl Revision {
-    /// The revision of a bucket without any commit.
-    pub const EMPTY: Self = Self(0);
-
-    /// The inverse of [`Revision::to_raw`], for engines and for projections that store revisions in packed form.
-    pub const fn from_raw(raw: u64) -> Self {
-        Self(raw)
-    }
-
-    /// The number inside, for engines and for projections that store revisions in packed form. Its meaning depends on
-    /// the engine.
-    pub const fn to_raw(self) -> u64 {
-        self.0
-    }
-}
-
-/// The tail of a bucket, which the next append to it must expect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BucketTail {
-    /// The revision of the bucket's last commit.
-    pub revision: Revision,
-    /// The hash of the bucket's last commit; [`CommitHash::NONE`] in an empty bucket.
-    pub hash: CommitHash,
-}
-
-impl BucketTail {
-    /// The tail of a bucket without any commit.
-    pub const EMPTY: Self = Self {
-        revision: Revision::EMPTY,
-        hash: CommitHash::NONE,
-    };
 }
 
 /// A position in the whole log: for each partition the last sequence that it includes. As the start of a subscription

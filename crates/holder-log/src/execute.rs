@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use citycode_domain::event::Event;
-use citycode_domain::ids::{CommandId, CommitPosition, HolderId};
+use citycode_domain::ids::{CommandId, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{
-    self as store, BucketId, BucketTail, CommitHash, EventData, EventStore, MessageId, NewCommit, Position,
-    RequestDigest, Revision, StreamName,
+    self as store, BucketId, BucketTail, EventData, EventStore, MessageId, NewCommit, Position, RequestDigest,
+    StreamName,
 };
 use citycode_projection::register::{DecisionBasis, HolderRegister};
 use citycode_wire::event;
@@ -290,14 +290,7 @@ impl HolderLog {
     ///
     /// # Errors
     /// The log cannot be read, or does not contain such a commit.
-    pub async fn read_at(
-        &self,
-        position: CommitPosition,
-    ) -> Result<Vec<Event>, ExecuteError<std::convert::Infallible>> {
-        let position = Position {
-            partition: store::Partition(position.partition),
-            sequence: store::Sequence(position.sequence),
-        };
+    pub async fn read_at(&self, position: Position) -> Result<Vec<Event>, ExecuteError<std::convert::Infallible>> {
         let commit = self.store.read_at(position).await.map_err(not_done)?;
         let commit = commit.ok_or_else(|| ExecuteError::NotDone("the log does not contain such a commit".into()))?;
         events_of(&commit).map_err(not_done)
@@ -337,7 +330,7 @@ impl HolderLog {
         let mut caught_up = false;
         for _ in 0..MAX_DECISIONS {
             let DecisionBasis { tail, state, recent } = self.register.basis(bucket.partition.0, bucket.bucket, holder);
-            let tail = expected(tail);
+            let tail = tail.unwrap_or(BucketTail::EMPTY);
             // If the log cannot be searched, an earlier attempt may have done the command.
             if recent.may_contain(message_prefix(&id))
                 && let Some(stored) = self.find_commit(bucket, &id).await.map_err(|_| ExecuteError::Unknown)?
@@ -387,7 +380,8 @@ impl HolderLog {
         let id = store::message_id(&context.caller, &stream, &store::CommandId(context.command_id.0));
         let guard = self.system_locks.lock(bucket).await;
         for _ in 0..MAX_DECISIONS {
-            let tail = expected(self.register.tail(bucket.partition.0, bucket.bucket));
+            let tail = self.register.tail(bucket.partition.0, bucket.bucket);
+            let tail = tail.unwrap_or(BucketTail::EMPTY);
             let events = decide().map_err(ExecuteError::Refused)?;
             // This check comes first: a later foreign message must not turn a completed command into an error.
             if events.is_empty() {
@@ -428,14 +422,6 @@ fn decided_at(state: &HolderState, context: &CommandContext) -> Timestamp {
 
 fn contended<R>() -> ExecuteError<R> {
     ExecuteError::NotDone(format!("{MAX_DECISIONS} conflicts in a row; try again"))
-}
-
-/// The expected tail of an append, in the type of the event store.
-fn expected(tail: Option<citycode_projection::BucketTail>) -> BucketTail {
-    tail.map_or(BucketTail::EMPTY, |tail| BucketTail {
-        revision: Revision::from_raw(tail.revision),
-        hash: CommitHash(tail.hash),
-    })
 }
 
 /// The error for a command that was surely not done.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use citycode_domain::event::{Event, HolderRegistered, PolicyAdopted};
-use citycode_domain::ids::{CommandId, CommitPosition, HolderId, PolicyDigest};
+use citycode_domain::ids::{CommandId, HolderId, PolicyDigest, Position};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
@@ -402,10 +402,7 @@ async fn only_a_result_without_an_append_is_decided_twice() {
 async fn the_events_of_a_position_are_read_and_an_empty_position_is_an_error() {
     let city = City::new(&[]);
     let position = city.register().await.expect("done").position.expect("appended");
-    let at = |sequence| CommitPosition {
-        partition: position.partition.0,
-        sequence,
-    };
+    let at = |sequence| Position::new(position.partition.0, sequence);
     let events = city.log.read_at(at(1)).await.expect("it is there");
     assert_eq!(events, [Event::HolderRegistered(HolderRegistered { holder: HOLDER })]);
     assert!(matches!(city.log.read_at(at(2)).await, Err(ExecuteError::NotDone(_))));

@@ -1,10 +1,9 @@
 //! A recorded commit, decoded for projections.
 
 use citycode_domain::event::Event;
-use citycode_domain::ids::CommitPosition;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{BucketId, ForeignMessage, MessageId, Position, RecordedCommit};
-use citycode_projection::{BucketTail, Commit};
+use citycode_event_store::{BucketId, ForeignMessage, MessageId, RecordedCommit};
+use citycode_projection::Commit;
 use citycode_wire::event::{self, DecodeEventError};
 
 use crate::streams::holder_of;
@@ -25,14 +24,11 @@ pub(crate) fn foreign_message(
 #[must_use]
 pub fn projected<'a>(commit: &RecordedCommit, events: &'a [Event]) -> Commit<'a> {
     Commit {
-        position: commit_position(commit.position),
+        position: commit.position,
         decided_at: Timestamp(commit.commit.decided_at),
         holder: holder_of(&commit.commit.stream),
         bucket: commit.bucket.bucket,
-        tail: BucketTail {
-            revision: commit.revision.to_raw(),
-            hash: commit.hash.0,
-        },
+        tail: commit.tail(),
         message_id_prefix: message_prefix(&commit.commit.message_id),
         events,
     }
@@ -63,13 +59,6 @@ pub fn folded_events(commit: &RecordedCommit) -> Result<Vec<Event>, DecodeEventE
         .iter()
         .map(|data| event::decode_for_projection(&data.event_type, data.version, &data.payload))
         .collect()
-}
-
-pub(crate) fn commit_position(position: Position) -> CommitPosition {
-    CommitPosition {
-        partition: position.partition.0,
-        sequence: position.sequence.0,
-    }
 }
 
 /// The part of a message id that the register stores; a match only means that the log must be searched.

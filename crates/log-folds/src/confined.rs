@@ -15,7 +15,7 @@ use citycode_projection::ApplyError;
 use citycode_projection::status::StatusWriter;
 use citycode_wire::event;
 
-use crate::commit::{commit_position, foreign_message};
+use crate::commit::foreign_message;
 use crate::streams::keys_stream;
 
 /// The codes that cannot be checked. It is replaced as a whole when it changes, so that scans take no lock.
@@ -123,10 +123,7 @@ pub(crate) fn fold_foreign(writer: &mut StatusWriter, commit: &RecordedCommit) -
     let Some(message) = &commit.foreign else {
         return Ok(());
     };
-    let (position, message) = (
-        commit_position(commit.position),
-        foreign_message(commit.bucket, message),
-    );
+    let (position, message) = (commit.position, foreign_message(commit.bucket, message));
     match writer.apply_foreign(position, message) {
         Ok(()) | Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
         Err(error) => Err(error.to_string()),

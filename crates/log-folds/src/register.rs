@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use citycode_domain::event::Event;
 use citycode_event_store::follow::{Continuity, Fold};
-use citycode_event_store::{BucketId, Partition, Position, RecordedCommit};
+use citycode_event_store::{BucketId, CommitHash, Partition, Position, RecordedCommit};
 use citycode_projection::ApplyError;
 use citycode_projection::register::HolderRegister;
 
-use crate::commit::{commit_position, folded_events, foreign_message, projected};
+use crate::commit::{folded_events, foreign_message, projected};
 
 /// A projection of events that do not belong to a holder, such as leases and keys. It is called in the order of
 /// each partition.
@@ -42,7 +42,7 @@ impl Fold for RegisterFold {
     fn continuity(&self, commit: &RecordedCommit) -> Continuity {
         let BucketId { partition, bucket } = commit.bucket;
         let tail = self.register.tail(partition.0, bucket);
-        if tail.map_or([0; 32], |tail| tail.hash) == commit.previous_hash.0 {
+        if tail.map_or(CommitHash::NONE, |tail| tail.hash) == commit.previous_hash {
             Continuity::Follows
         } else {
             Continuity::Breaks
@@ -60,10 +60,9 @@ impl Fold for RegisterFold {
 
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
         if let Some(message) = &commit.foreign {
-            let folded = self.register.apply_foreign(
-                commit_position(commit.position),
-                foreign_message(commit.bucket, message),
-            );
+            let folded = self
+                .register
+                .apply_foreign(commit.position, foreign_message(commit.bucket, message));
             return match folded {
                 Ok(()) | Err(ApplyError::AlreadyApplied { .. }) => Ok(()),
                 Err(error) => Err(error.to_string()),

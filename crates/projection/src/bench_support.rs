@@ -5,13 +5,13 @@
 //! and out of order within a block, as with real leases.
 
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, Sealed, Slot};
-use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListFacts, ListId, StatusRef,
-};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 
-use crate::commit::{BucketTail, Commit};
+use citycode_log_position::{BucketTail, CommitHash, Revision};
+
+use crate::commit::Commit;
 use crate::register::HolderRegister;
 use crate::snapshot::LogIdentity;
 use crate::status::{self, BLOCK_LEN, FingerprintKey, StatusReader, StatusWriter};
@@ -137,7 +137,7 @@ impl Default for CityLog {
 /// A commit with its events.
 #[derive(Clone, Debug)]
 pub struct CityCommit {
-    position: CommitPosition,
+    position: Position,
     holder: HolderId,
     events: Vec<Event>,
 }
@@ -152,10 +152,10 @@ impl CityCommit {
             holder: Some(self.holder),
             bucket: 0,
             tail: BucketTail {
-                revision: self.position.sequence,
-                hash: [7; 32],
+                revision: Revision::from_raw(self.position.sequence.0),
+                hash: CommitHash([7; 32]),
             },
-            message_id_prefix: mix(self.position.sequence) as u32,
+            message_id_prefix: mix(self.position.sequence.0) as u32,
             events: &self.events,
         }
     }
@@ -168,10 +168,7 @@ impl CityLog {
         let sequence = &mut self.sequences[usize::from(partition)];
         *sequence += 1;
         CityCommit {
-            position: CommitPosition {
-                partition,
-                sequence: *sequence,
-            },
+            position: Position::new(partition, *sequence),
             holder: holder(number),
             events,
         }

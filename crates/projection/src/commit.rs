@@ -1,23 +1,15 @@
 //! A commit in the form in which projections fold it.
 
 use citycode_domain::event::Event;
-use citycode_domain::ids::{CommitPosition, HolderId};
+use citycode_domain::ids::{HolderId, Position};
 use citycode_domain::time::Timestamp;
-
-/// The tail of a bucket: its last commit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BucketTail {
-    /// The bucket's revision after that commit; opaque, as in the log.
-    pub revision: u64,
-    /// The commit's hash, which the bucket's next commit refers to.
-    pub hash: [u8; 32],
-}
+use citycode_log_position::BucketTail;
 
 /// One complete commit of the log, with its events decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Commit<'a> {
     /// Its position in the log.
-    pub position: CommitPosition,
+    pub position: Position,
     /// The time of the decision.
     pub decided_at: Timestamp,
     /// The holder of its stream; `None` for leases, keys and heartbeats.
@@ -88,8 +80,8 @@ pub enum ApplyError {
 }
 
 /// Checks that a commit follows directly after `last` in its partition.
-pub(crate) fn check_next(position: CommitPosition, last: u64) -> Result<(), ApplyError> {
-    let CommitPosition { partition, sequence } = position;
+pub(crate) fn check_next(position: Position, last: u64) -> Result<(), ApplyError> {
+    let (partition, sequence) = position.parts();
     if sequence <= last {
         Err(ApplyError::AlreadyApplied {
             partition,

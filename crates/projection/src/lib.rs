@@ -20,5 +20,5 @@ pub mod bench_support;
 mod commit;
 mod point;
 
-pub use commit::{ApplyError, BucketTail, Commit};
+pub use commit::{ApplyError, Commit};
 pub use snapshot::{LoadError, LogIdentity, SaveError};

@@ -17,11 +17,12 @@ mod shard;
 pub use packing::{RECENT_COMMANDS, RecentCommands};
 
 use citycode_domain::event::Event;
-use citycode_domain::ids::{CodeId, CommitPosition, HolderId};
+use citycode_domain::ids::{CodeId, HolderId, Position};
 use citycode_domain::lifecycle::HolderState;
+use citycode_log_position::BucketTail;
 use parking_lot::RwLock;
 
-use crate::commit::{ApplyError, BucketTail, Commit};
+use crate::commit::{ApplyError, Commit};
 use crate::foreign::ForeignMessage;
 use crate::point::PartitionPoint;
 use dependents::Dependents;
@@ -121,8 +122,8 @@ impl HolderRegister {
     ///
     /// # Errors
     /// [`ApplyError`]; the register is unchanged.
-    pub fn apply_foreign(&self, position: CommitPosition, message: ForeignMessage) -> Result<(), ApplyError> {
-        let CommitPosition { partition, sequence } = position;
+    pub fn apply_foreign(&self, position: Position, message: ForeignMessage) -> Result<(), ApplyError> {
+        let (partition, sequence) = position.parts();
         let Some(tails) = self.partitions.get(usize::from(partition)) else {
             return Err(ApplyError::UnknownPartition {
                 partition,
@@ -224,7 +225,7 @@ impl HolderRegister {
     /// # Errors
     /// [`ApplyError`]; the register is unchanged.
     pub fn apply(&self, commit: &Commit<'_>) -> Result<(), ApplyError> {
-        let CommitPosition { partition, sequence } = commit.position;
+        let (partition, sequence) = commit.position.parts();
         let Some(tails) = self.partitions.get(usize::from(partition)) else {
             return Err(ApplyError::UnknownPartition {
                 partition,

@@ -1,7 +1,7 @@
 //! The life of one code: its issue and every change of its status, with positions.
 
 use citycode_domain::event::CodeIssued;
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, KeyId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, KeyId, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
@@ -38,7 +38,7 @@ pub struct CodeLife {
     /// The digest of its claims.
     pub claims: ClaimsDigest,
     /// The position of its issue.
-    pub issued: CommitPosition,
+    pub issued: Position,
     /// When the issue was decided.
     pub decided_at: Timestamp,
     /// The holder's standing at issue.
@@ -48,7 +48,7 @@ pub struct CodeLife {
 }
 
 impl CodeLife {
-    pub(crate) fn new(event: &CodeIssued, issued: CommitPosition, decided_at: Timestamp) -> Self {
+    pub(crate) fn new(event: &CodeIssued, issued: Position, decided_at: Timestamp) -> Self {
         Self {
             code_id: event.code.code_id,
             kind: event.code.slot.kind,
@@ -86,7 +86,7 @@ impl CodeLife {
     /// The status of the code as of a sequence of its partition.
     #[must_use]
     pub fn status_at(&self, sequence: u64) -> Status {
-        if self.issued.sequence > sequence {
+        if self.issued.sequence.0 > sequence {
             return Status::NeverIssued;
         }
         status_after(self.standing, self.changes_up_to(sequence))

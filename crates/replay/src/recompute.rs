@@ -4,7 +4,7 @@ use citycode_domain::admission::{
     Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, Verdict, judge, judge_id_card,
 };
 use citycode_domain::claims::CodeClaims;
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, KeyId};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, KeyId, Position};
 use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Death, Life, Status};
@@ -102,7 +102,7 @@ pub fn judge_at(record: &ScanRecord, policy: &Policy, timeline: &Timeline) -> Re
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AsOf {
     /// A position of the code's partition.
-    Position(CommitPosition),
+    Position(Position),
     /// Everything that was decided up to an instant.
     Instant(Timestamp),
 }
@@ -123,14 +123,14 @@ impl AsOf {
     #[must_use]
     pub fn changes_of(self, life: &CodeLife) -> &[LifeChange] {
         match self {
-            Self::Position(position) => life.changes_up_to(position.sequence),
+            Self::Position(position) => life.changes_up_to(position.sequence.0),
             Self::Instant(at) => life.changes_up_to_instant(at),
         }
     }
 
     fn status_of(self, life: &CodeLife) -> Status {
         match self {
-            Self::Position(position) => life.status_at(position.sequence),
+            Self::Position(position) => life.status_at(position.sequence.0),
             Self::Instant(at) => life.status_at_instant(at),
         }
     }

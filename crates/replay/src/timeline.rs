@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use citycode_domain::event::{Event, ScanBatches};
-use citycode_domain::ids::{CodeId, CommitPosition, ListId, PolicyDigest, StatusRef};
+use citycode_domain::ids::{CodeId, ListId, PolicyDigest, Position, StatusRef};
 use citycode_domain::policy::Policy;
 use citycode_domain::time::Timestamp;
 use citycode_policy_file::PolicyFile;
@@ -35,7 +35,7 @@ pub struct PolicyInLog {
     /// The policy.
     pub policy: Arc<Policy>,
     /// Where it was adopted.
-    pub position: CommitPosition,
+    pub position: Position,
     /// When it was adopted.
     pub adopted_at: Timestamp,
 }
@@ -46,7 +46,7 @@ pub struct SealedBatches {
     /// The batches and their digest.
     pub batches: ScanBatches,
     /// Where the digest is.
-    pub position: CommitPosition,
+    pub position: Position,
     /// When it was written.
     pub decided_at: Timestamp,
 }
@@ -99,12 +99,7 @@ impl Timeline {
         Ok(())
     }
 
-    fn fold_event(
-        &mut self,
-        event: &Event,
-        position: CommitPosition,
-        decided_at: Timestamp,
-    ) -> Result<(), TimelineError> {
+    fn fold_event(&mut self, event: &Event, position: Position, decided_at: Timestamp) -> Result<(), TimelineError> {
         match event {
             Event::PolicyAdopted(adopted) => {
                 // Verdicts under a policy that cannot be read any more are not recomputed; the others are.
@@ -130,19 +125,14 @@ impl Timeline {
                 decided_at,
             }),
             Event::SigningKeyAdded(_) | Event::SigningKeyRetired(_) | Event::SigningKeyCompromised(_) => {
-                self.keys.fold(event, position.sequence, decided_at)?;
+                self.keys.fold(event, position.sequence.0, decided_at)?;
             }
             _ => self.fold_codes(event, position, decided_at)?,
         }
         Ok(())
     }
 
-    fn fold_codes(
-        &mut self,
-        event: &Event,
-        position: CommitPosition,
-        decided_at: Timestamp,
-    ) -> Result<(), TimelineError> {
+    fn fold_codes(&mut self, event: &Event, position: Position, decided_at: Timestamp) -> Result<(), TimelineError> {
         let mut folded = Ok(());
         effects_of(event, |code, effect| {
             let one = match (effect, event) {
@@ -152,7 +142,7 @@ impl Timeline {
                 (Effect::Change(change), _) => match self.lives.get_mut(&code.code_id) {
                     Some(life) => {
                         life.push(LifeChange {
-                            sequence: position.sequence,
+                            sequence: position.sequence.0,
                             decided_at,
                             change,
                             event: event.type_name(),

@@ -30,7 +30,7 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use citycode_domain::admission::{IdCheck, ProofState};
-use citycode_domain::ids::{CodeId, CodeKind, CommitPosition, ListId, PolicyDigest, StatusRef};
+use citycode_domain::ids::{CodeId, CodeKind, ListId, PolicyDigest, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_wire::verdict::{reason, reason_value};
@@ -116,8 +116,8 @@ impl Chunk {
         if let Some(shown) = shown {
             bytes.extend_from_slice(shown);
         }
-        write_number(u64::from(note.position.partition), bytes);
-        write_number(note.position.sequence, bytes);
+        write_number(u64::from(note.position.partition.0), bytes);
+        write_number(note.position.sequence.0, bytes);
         match &note.basis {
             Some(basis) => {
                 write_number(basis.code_age_ms, bytes);
@@ -296,10 +296,7 @@ fn read_entry(day: u32, reader: &mut Reader<'_>, before: &mut Before) -> Option<
         0 => None,
         _ => Some(reader.array()?),
     };
-    let position = CommitPosition {
-        partition: u16::try_from(reader.number()?).ok()?,
-        sequence: reader.number()?,
-    };
+    let position = Position::new(u16::try_from(reader.number()?).ok()?, reader.number()?);
     let code_age_ms = reader.number()?;
     let basis = match flags & HAS_BASIS {
         0 => None,

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use citycode_domain::admission::{IdCheck, ProofState, Reason};
-use citycode_domain::ids::{CodeId, CodeKind, CommitPosition, PolicyDigest, StatusRef};
+use citycode_domain::ids::{CodeId, CodeKind, PolicyDigest, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 
@@ -42,7 +42,7 @@ pub struct ScanNote<T> {
     /// The reason of the verdict.
     pub reason: Reason,
     /// The commit on which the verdict is based.
-    pub position: CommitPosition,
+    pub position: Position,
     /// Age of the knowledge, in milliseconds.
     pub age_ms: u64,
     /// What is needed to recompute the verdict; `None` in records of earlier releases, and in entries that are not
@@ -158,7 +158,7 @@ impl<T: AsRef<str>> ScanNote<T> {
         }
         let second = self.at.rem_euclid(DAY_SECONDS).unsigned_abs();
         let reason = u64::from(reason_value(self.reason) as u32);
-        let CommitPosition { partition, sequence } = self.position;
+        let (partition, sequence) = self.position.parts();
         for number in [second, u64::from(partition), sequence, self.age_ms, reason] {
             write_number(number, bytes);
         }
@@ -244,10 +244,7 @@ impl ScanRecord {
         let second = i64::try_from(reader.number()?)
             .ok()
             .filter(|second| *second < DAY_SECONDS)?;
-        let position = CommitPosition {
-            partition: u16::try_from(reader.number()?).ok()?,
-            sequence: reader.number()?,
-        };
+        let position = Position::new(u16::try_from(reader.number()?).ok()?, reader.number()?);
         let age_ms = reader.number()?;
         let reason = reason(i32::try_from(reader.number()?).ok()?)?;
         let code_id = match reader.bytes()? {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_domain::admission::Reason;
-use citycode_domain::ids::CommitPosition;
+use citycode_domain::ids::Position;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_scan_records::{DAY_SECONDS, Registered, ScanNote, ScanRecords as _, ShownBytes};
 use citycode_service_kit::clock::{ManualClock, UnixSeconds};
@@ -26,10 +26,7 @@ async fn r20_the_task_destroys_the_days_past_retention_and_no_later_one() {
             scan_id,
             code_id: None,
             reason: Reason::Ok,
-            position: CommitPosition {
-                partition: 0,
-                sequence: 1,
-            },
+            position: Position::new(0, 1),
             age_ms: 0,
             basis: None,
         };

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
+use citycode_event_store::{BucketTail, CommitHash, Revision};
 use citycode_jetstream::Connection;
 use citycode_jetstream::object_store::{CHUNK_BYTES, Committed};
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_projection::status::{self, FingerprintKey};
-use citycode_projection::{BucketTail, Commit, LogIdentity};
+use citycode_projection::{Commit, LogIdentity};
 use citycode_shared_snapshot::seal::SealKey;
 use citycode_shared_snapshot::{
     FetchError, NewSnapshot, Published, Refusal, SharedSnapshots, SnapshotKeys, Statement, provision,
@@ -81,13 +82,13 @@ fn snapshot(folder: &Path, more: u64) -> PathBuf {
         let codes = if sequence <= FULL_COMMITS { CODES } else { 0 };
         let events: Vec<Event> = (first..first + codes).map(issued).collect();
         let commit = Commit {
-            position: CommitPosition { partition: 0, sequence },
+            position: Position::new(0, sequence),
             decided_at: Timestamp(1_780_000_000),
             holder: Some(HolderId([2; 16])),
             bucket: 1,
             tail: BucketTail {
-                revision: sequence,
-                hash: [3; 32],
+                revision: Revision::from_raw(sequence),
+                hash: CommitHash([3; 32]),
             },
             message_id_prefix: 4,
             events: &events,

@@ -1,7 +1,7 @@
 //! Converts a verdict and its basis into the response to a scan, and parses decisions and reasons.
 
 use citycode_domain::admission::{Decision, Reason, Verdict, explain};
-use citycode_domain::ids::{CodeId, CommitPosition};
+use citycode_domain::ids::{CodeId, Position};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 
@@ -33,7 +33,7 @@ pub struct VerdictAnswer<'a> {
     pub standing: Option<Standing>,
     /// The position in the log up to which the verdict's knowledge reaches; `None` for callers that must not
     /// learn it.
-    pub position: Option<CommitPosition>,
+    pub position: Option<Position>,
     /// Age of that knowledge in milliseconds.
     pub age_ms: u64,
     /// Whether the response includes an explanation of the reason.
@@ -60,8 +60,8 @@ impl From<VerdictAnswer<'_>> for v1::VerifyResponse {
             expires_at: code.map(|code| code.expires_at.0),
             standing: standing.map_or(model::Standing::Unspecified, standing_value).into(),
             as_of: Some(v1::AsOf {
-                partition: position.map(|position| u32::from(position.partition)),
-                sequence: position.map(|position| position.sequence),
+                partition: position.map(|position| u32::from(position.partition.0)),
+                sequence: position.map(|position| position.sequence.0),
                 age_ms,
             }),
             explanation: with_explanation.then(|| explanation(reason)),

@@ -2,7 +2,7 @@
 //! scans.
 
 use citycode_domain::admission::{Decision, Reason, explain};
-use citycode_domain::ids::{CodeId, CommitPosition};
+use citycode_domain::ids::{CodeId, Position};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Death, Life};
 use citycode_domain::time::Timestamp;
@@ -50,10 +50,7 @@ fn staffed(reason: Reason, explain: bool) -> v1::VerifyResponse {
         }),
         place: "staffed",
         standing: Some(Standing::Green),
-        position: Some(CommitPosition {
-            partition: 3,
-            sequence: 77,
-        }),
+        position: Some(Position::new(3, 77)),
         age_ms: 12,
         explain,
     }

@@ -2,7 +2,7 @@
 
 use citycode_auth::Caller;
 use citycode_domain::admission::{IdCheck, Reason, Verdict};
-use citycode_domain::ids::{CommitPosition, PolicyDigest};
+use citycode_domain::ids::{PolicyDigest, Position};
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_log_folds::keys_stream;
@@ -160,10 +160,7 @@ impl Audit {
         };
         events.push(resting("CodeIssued", life.issued, life.decided_at));
         for change in as_of.changes_of(life) {
-            let position = CommitPosition {
-                partition: life.issued.partition,
-                sequence: change.sequence,
-            };
+            let position = Position::new(life.issued.partition.0, change.sequence);
             events.push(resting(change.event, position, change.decided_at));
         }
         events
@@ -174,10 +171,8 @@ impl Audit {
         let Some(change) = timeline.keys().change_up_to(sequence) else {
             return;
         };
-        let position = CommitPosition {
-            partition: self.store.layout().bucket_of(&keys_stream()).partition.0,
-            sequence: change.sequence,
-        };
+        let partition = self.store.layout().bucket_of(&keys_stream()).partition.0;
+        let position = Position::new(partition, change.sequence);
         answer.rests_on.push(resting(change.event, position, change.decided_at));
     }
 
@@ -256,9 +251,9 @@ fn policy_at(timeline: &Timeline, at: Timestamp) -> Option<(PolicyDigest, &Polic
     adopted.max_by_key(|(_, policy)| (policy.adopted_at, policy.position.sequence))
 }
 
-fn resting(event: &str, position: CommitPosition, decided_at: Timestamp) -> proto::RestingEvent {
+fn resting(event: &str, position: Position, decided_at: Timestamp) -> proto::RestingEvent {
     proto::RestingEvent {
-        position: Some(sent_position(position.partition, position.sequence)),
+        position: Some(sent_position(position)),
         event: event.to_owned(),
         decided_at: decided_at.0,
     }
@@ -277,7 +272,7 @@ fn recorded(record: &ScanRecord) -> proto::RecordedVerdict {
         verdict: Some(verdict(scan.reason.verdict())),
         at: scan.at,
         place: scan.place.to_string(),
-        position: Some(sent_position(scan.position.partition, scan.position.sequence)),
+        position: Some(sent_position(scan.position)),
         age_ms: scan.age_ms,
     }
 }

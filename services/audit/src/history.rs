@@ -9,13 +9,13 @@ use citycode_domain::event::{CodeRef, Event, Slot};
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_domain::policy::Policy;
 use citycode_event_store::follow::Progress;
-use citycode_event_store::{EventStore, Partition, RecordedCommit};
+use citycode_event_store::{EventStore, Partition, Position, RecordedCommit};
 use citycode_log_folds::{events_of, holder_stream};
 use citycode_scan_records::RecordArchive;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryResponse};
-use citycode_wire::proto::model::v1::Position;
+use citycode_wire::proto::model::v1 as model;
 use citycode_wire::request::HistorySubject;
 
 use crate::index::IndexReader;
@@ -135,7 +135,7 @@ impl Audit {
         );
         details.insert("commit_hash".into(), commit.hash.to_string());
         Some(HistoryEntry {
-            position: Some(sent_position(commit.position.partition.0, commit.position.sequence.0)),
+            position: Some(sent_position(commit.position)),
             decided_at: commit.commit.decided_at,
             event_type: event.type_name().to_owned(),
             actor_role: role.to_owned(),
@@ -208,10 +208,10 @@ impl Audit {
 }
 
 /// A position in the form that is sent.
-pub(crate) fn sent_position(partition: u16, sequence: u64) -> Position {
-    Position {
-        partition: u32::from(partition),
-        sequence,
+pub(crate) fn sent_position(position: Position) -> model::Position {
+    model::Position {
+        partition: u32::from(position.partition.0),
+        sequence: position.sequence.0,
     }
 }
 

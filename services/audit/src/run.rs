@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use citycode_domain::ids::ScanWriterId;
-use citycode_event_store::{Layout, LogPosition, Partition};
+use citycode_event_store::{Layout, LogPosition, Partition, Position, Sequence};
 use citycode_log_folds::keys_stream;
 use citycode_replay::{NotRecomputable, Recomputed, SealedBatches, Timeline, judge_at, recompute};
 use citycode_scan_records::{Batch, BatchesDigest, ScanRecord, day_of};
@@ -181,9 +181,12 @@ impl ReplayedLog {
     /// appended after the log was read.
     pub(crate) fn recompute(&self, record: &ScanRecord) -> Result<Recomputed, &'static str> {
         let scan = &record.scan;
-        let is_past = |partition: Partition, sequence: u64| sequence > self.heads.sequence(partition).0;
-        let keys = scan.basis.map_or(0, |basis| basis.keys_sequence);
-        if is_past(Partition(scan.position.partition), scan.position.sequence) || is_past(self.keys, keys) {
+        let is_past = |position: Position| position.sequence > self.heads.sequence(position.partition);
+        let keys = Position {
+            partition: self.keys,
+            sequence: Sequence(scan.basis.map_or(0, |basis| basis.keys_sequence)),
+        };
+        if is_past(scan.position) || is_past(keys) {
             return Err("newer_than_replay");
         }
         recompute(record, &self.timeline).map_err(NotRecomputable::name)
@@ -378,6 +381,6 @@ fn altered_batches(sealed: &SealedBatches) -> proto::AlteredBatches {
         writer: batches.writer.to_string(),
         first: batches.first,
         count: batches.count,
-        position: Some(sent_position(sealed.position.partition, sealed.position.sequence)),
+        position: Some(sent_position(sealed.position)),
     }
 }

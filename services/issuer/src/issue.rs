@@ -13,7 +13,7 @@ use citycode_command_auth::{
 use citycode_domain::claims::DeviceKey;
 use citycode_domain::event::{CodeIssued, Event, Sealed};
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::{CodeId, CommitPosition, HolderId, ListFacts};
+use citycode_domain::ids::{CodeId, HolderId, ListFacts, Position};
 use citycode_domain::lifecycle::issue_code::{self, IssueCode, IssueDraw, PersonFacts, UnsignedCode};
 use citycode_domain::lifecycle::{HolderState, Refusal, guardian_right, register_holder};
 use citycode_domain::policy::{ChannelAct, KindPolicy};
@@ -339,10 +339,7 @@ fn registered(state: &HolderState, holder: HolderId, now: Timestamp) -> (HolderS
     let events = register_holder::decide(&state, holder);
     for event in &events {
         // The position of the commit is not known yet; the registration does not use it.
-        let position = CommitPosition {
-            partition: 0,
-            sequence: 0,
-        };
+        let position = Position::new(0, 0);
         state.apply(event, position, now);
     }
     (state, events)

@@ -9,7 +9,7 @@ use citycode_domain::admission::{
     Evidence, IdCardEvidence, IdCheck, Knowledge, ProofState, Reason, Verdict, judge, judge_id_card,
 };
 use citycode_domain::claims::CodeClaims;
-use citycode_domain::ids::{CodeKind, CommitPosition, HolderId, PolicyDigest};
+use citycode_domain::ids::{CodeKind, HolderId, PolicyDigest, Position};
 use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
@@ -134,7 +134,7 @@ pub struct Answer {
     /// The holder's standing, if it counts at the place.
     pub standing: Option<Standing>,
     /// The last folded commit of the code's partition.
-    pub position: CommitPosition,
+    pub position: Position,
     /// The age of the state in milliseconds.
     pub age_ms: u64,
     /// Whether the next proof decides between a code that is not folded yet and a forged one.
@@ -261,10 +261,7 @@ impl Verifier {
             verdict,
             claims: Some(**claims),
             standing,
-            position: CommitPosition {
-                partition: known.partition.unwrap_or(0),
-                sequence: known.sequence,
-            },
+            position: Position::new(known.partition.unwrap_or(0), known.sequence),
             age_ms: surely.age_ms,
             undelivered: undelivered && verdict.reason == Reason::TooStale,
             at: scan.when.instant(),
@@ -364,10 +361,7 @@ impl Verifier {
             verdict: reason.verdict(),
             claims: None,
             standing: None,
-            position: CommitPosition {
-                partition: 0,
-                sequence: 0,
-            },
+            position: Position::new(0, 0),
             age_ms: knowledge.age_ms,
             undelivered: false,
             at: when.instant(),
@@ -417,15 +411,8 @@ impl Verifier {
         let standing = place.standing_counts.then_some(standing);
         // The partition of the holder's event stream, in which the standing is set.
         let partition = bucket.partition.0;
-        let position = CommitPosition {
-            partition,
-            sequence: self
-                .folded
-                .status
-                .reader()
-                .point(partition)
-                .map_or(0, |point| point.sequence),
-        };
+        let point = self.folded.status.reader().point(partition);
+        let position = Position::new(partition, point.map_or(0, |point| point.sequence));
         Answer {
             verdict,
             claims: None,

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use citycode_domain::admission::Reason;
-use citycode_domain::ids::{CodeId, CommitPosition};
+use citycode_domain::ids::{CodeId, Position};
 use citycode_scan_records::{RecordsError, Registered, ScanNote, ScanRecords, ShownBytes};
 use citycode_service_kit::problem::{Code, Problem};
 use futures::future::try_join_all;
@@ -205,10 +205,7 @@ fn note<'a>(card: &HeldCard<'a>, device: &'a str, name: &'a str) -> ScanNote<&'a
         scan_id: name,
         code_id: Some(card.code_id),
         reason: Reason::IdMismatch,
-        position: CommitPosition {
-            partition: 0,
-            sequence: 0,
-        },
+        position: Position::new(0, 0),
         age_ms: 0,
         basis: None,
     }

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
+use citycode_event_store::{BucketTail, CommitHash, Revision};
 use citycode_projection::status::{self, FingerprintKey};
-use citycode_projection::{BucketTail, Commit, LogIdentity};
+use citycode_projection::{Commit, LogIdentity};
 
 /// Indices per block; a snapshot contains whole blocks.
 const BLOCK: u32 = 4_096;
@@ -20,16 +21,13 @@ pub(super) fn made_up(folder: &Path, identity: &LogIdentity, sequence: u64, code
         let first = u32::try_from(at - 1).expect("few") * codes;
         let events: Vec<Event> = (first..first + codes).map(|code| issued(code * BLOCK)).collect();
         let commit = Commit {
-            position: CommitPosition {
-                partition: 0,
-                sequence: at,
-            },
+            position: Position::new(0, at),
             decided_at: Timestamp(1_780_000_000),
             holder: Some(HolderId([2; 16])),
             bucket: 1,
             tail: BucketTail {
-                revision: at,
-                hash: [3; 32],
+                revision: Revision::from_raw(at),
+                hash: CommitHash([3; 32]),
             },
             message_id_prefix: 4,
             events: &events,

@@ -11,18 +11,19 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 26] = [
-    ("domain", &[]),
+const CRATES: [(&str, &[&str]); 27] = [
+    ("log-position", &[]),
+    ("domain", &["log-position"]),
     ("qr", &[]),
     ("residents-file", &[]),
     ("transparency", &[]),
-    ("event-store", &[]),
+    ("event-store", &["log-position"]),
     ("jetstream", &[]),
     ("service-kit", &[]),
     ("auth", &["service-kit"]),
     ("terminal", &["service-kit"]),
     ("token", &["domain"]),
-    ("projection", &["domain"]),
+    ("projection", &["domain", "log-position"]),
     ("wire", &["domain"]),
     ("vault", &["domain", "jetstream"]),
     ("scan-records", &["domain", "wire", "vault", "jetstream", "service-kit"]),

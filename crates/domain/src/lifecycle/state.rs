@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::event::{CodeIssued, CodeRef, Event, Slot};
-use crate::ids::{CodeId, CommitPosition, HolderId, StatusRef};
+use crate::ids::{CodeId, HolderId, Position, StatusRef};
 use crate::standing::Standing;
 use crate::status::Death;
 use crate::time::Timestamp;
@@ -49,7 +49,7 @@ pub struct HeldCode {
     /// Expiry, exclusive.
     pub expires_at: Timestamp,
     /// Position of its `CodeIssued` in the log, from which a reprint reads the token (R6).
-    pub issued_position: CommitPosition,
+    pub issued_position: Position,
     /// Why it ended before its expiry; `None` if it has not.
     pub death: Option<Death>,
 }
@@ -112,7 +112,7 @@ impl HolderState {
     ///
     /// `position` is that of the event's commit and `decided_at` the commit's time. Events of other streams
     /// (leases, keys) change nothing.
-    pub fn apply(&mut self, event: &Event, position: CommitPosition, decided_at: Timestamp) {
+    pub fn apply(&mut self, event: &Event, position: Position, decided_at: Timestamp) {
         self.last_decided_at = self.last_decided_at.max(decided_at);
         match event {
             Event::HolderRegistered(_) => self.registered = true,
@@ -153,7 +153,7 @@ impl HolderState {
         }
     }
 
-    fn apply_issued(&mut self, issued: &CodeIssued, position: CommitPosition) {
+    fn apply_issued(&mut self, issued: &CodeIssued, position: Position) {
         let code = HeldCode {
             code_id: issued.code.code_id,
             status: issued.code.status,

@@ -4,7 +4,7 @@ use citycode_domain::admission::{Evidence, IdCheck, Knowledge, ProofState, Verdi
 use citycode_domain::claims::CodeClaims;
 use citycode_domain::event::{CodeIssued, Event, Sealed, Slot};
 use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, NameChangeId, StatusRef,
+    ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, NameChangeId, Position, StatusRef,
 };
 use citycode_domain::lifecycle::issue_code::{IssueCode, IssueDraw, PersonFacts};
 use citycode_domain::lifecycle::{
@@ -28,7 +28,7 @@ const HOLDER: HolderId = HolderId([9; 16]);
 pub(crate) struct Holder {
     pub(crate) policy: Policy,
     pub(crate) state: HolderState,
-    pub(crate) log: Vec<(Event, CommitPosition, Timestamp)>,
+    pub(crate) log: Vec<(Event, Position, Timestamp)>,
     pub(crate) now: Timestamp,
     pub(crate) facts: PersonFacts,
     drawn: u64,
@@ -77,10 +77,7 @@ impl Holder {
 
     fn apply(&mut self, events: Vec<Event>) -> Vec<Event> {
         for event in &events {
-            let position = CommitPosition {
-                partition: 0,
-                sequence: u64::try_from(self.log.len()).expect("small") + 1,
-            };
+            let position = Position::new(0, u64::try_from(self.log.len()).expect("small") + 1);
             self.state.apply(event, position, self.now);
             self.log.push((event.clone(), position, self.now));
         }

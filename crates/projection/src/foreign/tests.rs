@@ -1,11 +1,12 @@
 //! Tests of foreign messages in both projections: which bucket is confined, until when, and how many are accepted.
 
 use citycode_domain::event::{Event, ForeignMessageDeclared};
-use citycode_domain::ids::{CommitPosition, HolderId};
+use citycode_domain::ids::{HolderId, Position};
 use citycode_domain::time::Timestamp;
+use citycode_log_position::{BucketTail, CommitHash, Revision};
 
 use super::*;
-use crate::commit::{ApplyError, BucketTail, Commit};
+use crate::commit::{ApplyError, Commit};
 use crate::status::{Alarm, FingerprintKey, StatusWriter};
 
 const BUCKET: u16 = 7;
@@ -19,8 +20,8 @@ fn message(bucket: u16) -> ForeignMessage {
     }
 }
 
-fn at(sequence: u64) -> CommitPosition {
-    CommitPosition { partition: 1, sequence }
+fn at(sequence: u64) -> Position {
+    Position::new(1, sequence)
 }
 
 /// Both projections of a log with two partitions.
@@ -44,8 +45,8 @@ fn commit(sequence: u64, bucket: u16, events: &[Event]) -> Commit<'_> {
         holder: None,
         bucket,
         tail: BucketTail {
-            revision: sequence,
-            hash: [3; 32],
+            revision: Revision::from_raw(sequence),
+            hash: CommitHash([3; 32]),
         },
         message_id_prefix: 0,
         events,

@@ -19,7 +19,7 @@
 //! can be unpacked safely; bytes that packing never produces are refused.
 
 use citycode_domain::event::Slot;
-use citycode_domain::ids::{CodeId, CodeKind, CommitPosition, HolderId, ListFacts, ListId, StatusRef};
+use citycode_domain::ids::{CodeId, CodeKind, HolderId, ListFacts, ListId, Position, StatusRef};
 use citycode_domain::lifecycle::{HeldCode, HolderState, SlotState};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Death;
@@ -172,7 +172,7 @@ fn pack_slot(slot: &SlotState, guardians: &[HolderId], out: &mut Vec<u8>) {
     put_varint(out, u64::from(code.status.index));
     put_time(out, code.issued_at);
     put_validity(out, code.expires_at.0.wrapping_sub(code.issued_at.0));
-    let CommitPosition { partition, sequence } = code.issued_position;
+    let (partition, sequence) = code.issued_position.parts();
     let named = ListFacts::of_version_1(code.status.list).map(|facts| facts.partition);
     match (named, u8::try_from(partition)) {
         (Some(named), _) if named == partition && sequence < 1 << 63 => put_varint(out, sequence << 1),
@@ -205,17 +205,14 @@ fn unpack_slot(bytes: &mut Bytes<'_>, guardians: &[HolderId]) -> Option<SlotStat
     let issued_at = bytes.time()?;
     let expires_at = Timestamp(issued_at.0.wrapping_add(bytes.validity()?));
     let issued_position = match bytes.varint()? {
-        LONG_FORM => CommitPosition {
-            partition: u16::from_le_bytes(bytes.array()?),
-            sequence: u64::from_le_bytes(bytes.array()?),
-        },
-        short if short % 2 == 0 => CommitPosition {
-            partition: match ListFacts::of_version_1(list) {
+        LONG_FORM => Position::new(u16::from_le_bytes(bytes.array()?), u64::from_le_bytes(bytes.array()?)),
+        short if short % 2 == 0 => {
+            let partition = match ListFacts::of_version_1(list) {
                 Some(facts) => facts.partition,
                 None => u16::from(bytes.byte()?),
-            },
-            sequence: short >> 1,
-        },
+            };
+            Position::new(partition, short >> 1)
+        }
         _ => return None,
     };
     Some(SlotState {

@@ -1,8 +1,8 @@
 //! The position of a partition and the tails of its buckets.
 
+use citycode_log_position::BucketTail;
 use hashbrown::HashMap;
 
-use crate::commit::BucketTail;
 use crate::foreign::ForeignMessages;
 use crate::point::PartitionPoint;
 use crate::status::ListHasher;

@@ -12,11 +12,12 @@
 
 use std::io::{Read, Write};
 
+use citycode_log_position::{BucketTail, CommitHash, Revision};
+
 use super::HolderRegister;
 use super::arena::first_entry;
 use super::packing::Packed;
 use super::partition::PartitionTails;
-use crate::commit::BucketTail;
 use crate::foreign::{self, ForeignMessages};
 use crate::snapshot::{
     Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
@@ -49,8 +50,8 @@ impl HolderRegister {
             out.put(&count.to_le_bytes())?;
             for (bucket, tail) in sorted {
                 out.put(&bucket.to_le_bytes())?;
-                out.put(&tail.revision.to_le_bytes())?;
-                out.put(&tail.hash)?;
+                out.put(&tail.revision.to_raw().to_le_bytes())?;
+                out.put(&tail.hash.0)?;
             }
         }
         out.put(&HOLDERS)?;
@@ -148,8 +149,8 @@ fn load_tails<R: Read>(input: &mut Input<R>, tails: &mut PartitionTails) -> Resu
             return Err(LoadError::Damaged("buckets are not in ascending order"));
         }
         let tail = BucketTail {
-            revision: input.u64()?,
-            hash: input.array()?,
+            revision: Revision::from_raw(input.u64()?),
+            hash: CommitHash(input.array()?),
         };
         tails.set(bucket, tail);
     }

@@ -4,10 +4,11 @@ use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
     HolderErased, HolderRegistered, RelationshipEnded, RelationshipRecorded, Sealed, Slot, StandingChanged,
 };
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, Position, StatusRef};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
+use citycode_log_position::{CommitHash, Revision};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -90,13 +91,13 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 fn commit<'a>(sequence: u64, holder: HolderId, decided_at: i64, events: &'a [Event]) -> Commit<'a> {
     Commit {
-        position: CommitPosition { partition: 1, sequence },
+        position: Position::new(1, sequence),
         decided_at: Timestamp(decided_at),
         holder: Some(holder),
         bucket: (sequence % 16) as u16,
         tail: BucketTail {
-            revision: sequence,
-            hash: [sequence as u8; 32],
+            revision: Revision::from_raw(sequence),
+            hash: CommitHash([sequence as u8; 32]),
         },
         message_id_prefix: sequence as u32,
         events,
@@ -359,8 +360,8 @@ fn only_folding_changes_a_tail_and_a_refused_commit_changes_nothing() {
     assert_eq!(register.tail(1, 1), None);
     assert_eq!(register.apply(&commit(1, holder(1), 0, &[])), Ok(()));
     let tail = Some(BucketTail {
-        revision: 1,
-        hash: [1; 32],
+        revision: Revision::from_raw(1),
+        hash: CommitHash([1; 32]),
     });
     assert_eq!(register.tail(1, 1), tail);
     assert!(register.apply(&commit(3, holder(2), 0, &[])).is_err());

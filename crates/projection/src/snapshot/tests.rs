@@ -3,16 +3,15 @@
 use citycode_domain::event::{
     CodeIssued, CodeRef, EligibilityGround, Event, IndexBlockLeased, Sealed, Slot, StandingChanged,
 };
-use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListFacts, ListId, StatusRef,
-};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Life, Status};
 use citycode_domain::time::Timestamp;
+use citycode_log_position::{BucketTail, CommitHash, Revision};
 use proptest::prelude::*;
 
 use super::*;
-use crate::commit::{BucketTail, Commit};
+use crate::commit::Commit;
 use crate::foreign::{ForeignMessage, Witness, witness};
 use crate::register::HolderRegister;
 use crate::status::PartitionPoint;
@@ -67,16 +66,13 @@ fn projections() -> (StatusWriter, HolderRegister) {
     let register = HolderRegister::new(2);
     let events = events();
     let commit = Commit {
-        position: CommitPosition {
-            partition: 1,
-            sequence: 1,
-        },
+        position: Position::new(1, 1),
         decided_at: Timestamp(1_780_000_000),
         holder: Some(HolderId([2; 16])),
         bucket: 258,
         tail: BucketTail {
-            revision: 1,
-            hash: [3; 32],
+            revision: Revision::from_raw(1),
+            hash: CommitHash([3; 32]),
         },
         message_id_prefix: 4,
         events: &events,
@@ -169,10 +165,7 @@ fn golden_bytes_of_format_3_foreign_messages_and_bucket_tails() {
         digest: [9; 32],
         declared: false,
     };
-    let next = |point: Option<PartitionPoint>| CommitPosition {
-        partition: 1,
-        sequence: point.map_or(0, |point| point.sequence) + 1,
-    };
+    let next = |point: Option<PartitionPoint>| Position::new(1, point.map_or(0, |point| point.sequence) + 1);
     let (in_status, in_register) = (next(writer.point(1)), next(loaded.point(1)));
     writer.apply_foreign(in_status, message).expect("it is the next");
     loaded.apply_foreign(in_register, message).expect("it is the next");
@@ -185,20 +178,20 @@ fn golden_bytes_of_format_3_foreign_messages_and_bucket_tails() {
         .expect("writing to memory cannot fail");
     for (file, at) in [(&status, in_status), (&register, in_register)] {
         let mut golden = b"frgn\0\0\0\0\x01\0\0\0".to_vec();
-        golden.push(u8::try_from(at.sequence).expect("few"));
+        golden.push(u8::try_from(at.sequence.0).expect("few"));
         golden.extend_from_slice(b"\0\0\0\0\0\0\0\x02\x01\0");
         golden.extend_from_slice(&[9; 32]);
         assert!(file.windows(golden.len()).any(|bytes| bytes == golden));
         let seen = |sequence| witness(&IDENTITY, std::io::Cursor::new(file), 1, sequence);
-        assert_eq!(seen(at.sequence).expect("it is read"), Witness::Foreign(message));
-        assert_eq!(seen(at.sequence - 1).expect("it is read"), Witness::Commit);
-        assert_eq!(seen(at.sequence + 1).expect("it is read"), Witness::NotReached);
+        assert_eq!(seen(at.sequence.0).expect("it is read"), Witness::Foreign(message));
+        assert_eq!(seen(at.sequence.0 - 1).expect("it is read"), Witness::Commit);
+        assert_eq!(seen(at.sequence.0 + 1).expect("it is read"), Witness::NotReached);
     }
     let (writer, _) = status::load(&IDENTITY, &status[..]).expect("it is read");
     let foreign = writer.foreign(1).expect("a partition");
     assert_eq!(
         (foreign.confining(0x0102), foreign.undeclared()),
-        (Some(in_status.sequence), 1)
+        (Some(in_status.sequence.0), 1)
     );
 }
 
@@ -220,16 +213,13 @@ fn golden_bytes_of_format_2_facts_of_lists() {
     });
     let (mut status, _) = projections();
     let commit = Commit {
-        position: CommitPosition {
-            partition: 1,
-            sequence: 2,
-        },
+        position: Position::new(1, 2),
         decided_at: Timestamp(1_780_000_001),
         holder: None,
         bucket: 1,
         tail: BucketTail {
-            revision: 2,
-            hash: [4; 32],
+            revision: Revision::from_raw(2),
+            hash: CommitHash([4; 32]),
         },
         message_id_prefix: 5,
         events: &[lease],
@@ -303,7 +293,10 @@ fn a_file_round_trips_and_is_saved_identically_again() {
     let register = HolderRegister::load(&IDENTITY, &second[..]).expect("it was just saved");
     let known = register.get(HolderId([2; 16])).expect("the holder was saved");
     assert_eq!(Some(known), projections().1.get(HolderId([2; 16])));
-    assert_eq!(register.tail(1, 258).map(|tail| tail.revision), Some(1));
+    assert_eq!(
+        register.tail(1, 258).map(|tail| tail.revision),
+        Some(Revision::from_raw(1))
+    );
     let (mut again, mut register_again) = (Vec::new(), Vec::new());
     writer
         .save(&IDENTITY, &mut again)

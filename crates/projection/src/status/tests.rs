@@ -9,16 +9,15 @@ use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
     HolderErased, IndexBlockLeased, IndexRangeRevoked, RelationshipEnded, Sealed, Slot, StandingChanged,
 };
-use citycode_domain::ids::{
-    ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListFacts, ListId, StatusRef,
-};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::{Death, Life, Status};
 use citycode_domain::time::Timestamp;
+use citycode_log_position::{BucketTail, CommitHash, Revision};
 
 use super::*;
 use crate::LogIdentity;
-use crate::commit::{ApplyError, BucketTail, Commit};
+use crate::commit::{ApplyError, Commit};
 
 const NOW: Timestamp = Timestamp(1_790_000_000);
 const EXPIRY: Timestamp = Timestamp(1_790_000_000 + 30 * 86_400);
@@ -73,13 +72,13 @@ fn issued(code: CodeRef, supersedes: Option<CodeRef>, standing: Standing) -> Eve
 
 fn commit(sequence: u64, events: &[Event]) -> Commit<'_> {
     Commit {
-        position: CommitPosition { partition: 0, sequence },
+        position: Position::new(0, sequence),
         decided_at: NOW.plus_seconds(sequence as i64),
         holder: Some(HOLDER),
         bucket: 0,
         tail: BucketTail {
-            revision: sequence,
-            hash: [0; 32],
+            revision: Revision::from_raw(sequence),
+            hash: CommitHash([0; 32]),
         },
         message_id_prefix: 0,
         events,
@@ -295,7 +294,7 @@ fn a_gap_a_duplicate_and_an_unknown_partition_are_refused_and_change_nothing() {
         })
     );
     let mut strange = commit(1, &issue);
-    strange.position.partition = 2;
+    strange.position.partition.0 = 2;
     assert_eq!(
         writer.apply(&strange),
         Err(ApplyError::UnknownPartition {

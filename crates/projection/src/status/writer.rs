@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use citycode_domain::event::{CodeRef, Event, IndexBlockLeased, IndexRangeRevoked};
-use citycode_domain::ids::{CommitPosition, HolderId, ListFacts, ListId, StatusRef};
+use citycode_domain::ids::{HolderId, ListFacts, ListId, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 
@@ -111,7 +111,7 @@ impl StatusWriter {
     /// [`ApplyError`]; the projection is unchanged.
     pub fn apply(&mut self, commit: &Commit<'_>) -> Result<Vec<Alarm>, ApplyError> {
         let shared = Arc::clone(&self.shared);
-        let number = commit.position.partition;
+        let (number, sequence) = commit.position.parts();
         let Some(partition) = shared.partitions.get(usize::from(number)) else {
             return Err(ApplyError::UnknownPartition {
                 partition: number,
@@ -141,7 +141,7 @@ impl StatusWriter {
             }
         }
         let point = PartitionPoint {
-            sequence: commit.position.sequence,
+            sequence,
             reaches: commit.reaches(partition.point_unguarded().reaches),
         };
         partition.write(point, || {
@@ -152,7 +152,7 @@ impl StatusWriter {
         self.changes.clear();
         self.chains[usize::from(number)]
             .ends
-            .insert(commit.bucket, short(&commit.tail.hash));
+            .insert(commit.bucket, short(&commit.tail.hash.0));
         shared.alarm_count.fetch_add(alarms.len() as u64, Ordering::Relaxed);
         Ok(alarms)
     }
@@ -161,8 +161,8 @@ impl StatusWriter {
     ///
     /// # Errors
     /// [`ApplyError`]; the projection is unchanged.
-    pub fn apply_foreign(&mut self, position: CommitPosition, message: ForeignMessage) -> Result<(), ApplyError> {
-        let CommitPosition { partition, sequence } = position;
+    pub fn apply_foreign(&mut self, position: Position, message: ForeignMessage) -> Result<(), ApplyError> {
+        let (partition, sequence) = position.parts();
         let partitions = u16::try_from(self.shared.partitions.len()).unwrap_or(u16::MAX);
         let Some(status) = self.shared.partitions.get(usize::from(partition)) else {
             return Err(ApplyError::UnknownPartition { partition, partitions });

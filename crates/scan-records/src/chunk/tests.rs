@@ -29,10 +29,7 @@ fn note() -> ScanNote<&'static str> {
         scan_id: "482913",
         code_id: Some(CodeId([0xAB; 8])),
         reason: Reason::Ok,
-        position: CommitPosition {
-            partition: 3,
-            sequence: 1_250_000,
-        },
+        position: Position::new(3, 1_250_000),
         age_ms: 211,
         basis: Some(basis()),
     }
@@ -116,10 +113,7 @@ fn every_reason_and_the_longest_texts_and_numbers_read_back_with_and_without_a_b
             let note = ScanNote {
                 scan_id: long.as_str(),
                 reason,
-                position: CommitPosition {
-                    partition: u16::MAX,
-                    sequence: u64::MAX,
-                },
+                position: Position::new(u16::MAX, u64::MAX),
                 basis,
                 ..note()
             };
@@ -136,10 +130,7 @@ fn an_ordinary_record_has_near_fifty_bytes() {
         let note = ScanNote {
             at: note().at + number.cast_signed() / 300,
             device: devices[number as usize % 3],
-            position: CommitPosition {
-                partition: (number % 16) as u16,
-                sequence: 1_250_000 + number,
-            },
+            position: Position::new((number % 16) as u16, 1_250_000 + number),
             ..note()
         };
         chunk.push(&note, None);

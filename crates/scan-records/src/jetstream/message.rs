@@ -254,7 +254,7 @@ fn context(what: &str, day: u32) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use citycode_domain::admission::Reason;
-    use citycode_domain::ids::CommitPosition;
+    use citycode_domain::ids::Position;
 
     use super::*;
 
@@ -266,10 +266,7 @@ mod tests {
             scan_id: "scan-1",
             code_id: None,
             reason: Reason::Ok,
-            position: CommitPosition {
-                partition: 1,
-                sequence: 2,
-            },
+            position: Position::new(1, 2),
             age_ms: 3,
             basis: None,
         }

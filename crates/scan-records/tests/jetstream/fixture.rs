@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use citycode_domain::admission::Reason;
-use citycode_domain::ids::{CodeId, CommitPosition};
+use citycode_domain::ids::{CodeId, Position};
 use citycode_jetstream::{Connection, api};
 use citycode_scan_records::jetstream::archive::ScanArchive;
 use citycode_scan_records::jetstream::keeper::{NewScans, ScanKeeper, provision};
@@ -173,10 +173,7 @@ pub(crate) fn note(at: i64, device: &'static str, scan_id: &str) -> ScanNote<Arc
         scan_id: scan_id.into(),
         code_id: Some(CodeId([3; 8])),
         reason: Reason::Ok,
-        position: CommitPosition {
-            partition: 1,
-            sequence: 42,
-        },
+        position: Position::new(1, 42),
         age_ms: 7,
         basis: None,
     }

@@ -3,7 +3,6 @@
 //! Each verifier's fingerprints have a random key, which is part of its snapshot. The replay takes only that key, and
 //! the positions up to which the snapshot was folded, from the snapshot.
 
-use citycode_domain::ids::CommitPosition;
 use citycode_event_store::RecordedCommit;
 use citycode_log_folds::{folded_events, projected};
 use citycode_projection::LogIdentity;
@@ -62,7 +61,7 @@ fn key_of(identity: &LogIdentity, bytes: &[u8]) -> Option<FingerprintKey> {
 pub(super) fn replay(log: &WholeLog, key: FingerprintKey, points: &[PartitionPoint]) -> Option<Vec<u8>> {
     let (mut writer, _) = status::new(log.layout.partitions(), key);
     let is_included = |commit: &&RecordedCommit| {
-        let CommitPosition { partition, sequence } = projected(commit, &[]).position;
+        let (partition, sequence) = commit.position.parts();
         points
             .get(usize::from(partition))
             .is_some_and(|point| sequence <= point.sequence)

@@ -23,7 +23,7 @@ fn slot(list: ListId, partition: u16, sequence: u64) -> SlotState {
             status: StatusRef { list, index: 7 },
             issued_at: Timestamp(1_780_000_000),
             expires_at: Timestamp(1_780_000_000 + 30 * SECONDS_PER_DAY),
-            issued_position: CommitPosition { partition, sequence },
+            issued_position: Position::new(partition, sequence),
             death: None,
         },
         held: false,

@@ -33,7 +33,7 @@ fn the_end_of_a_bucket_is_the_hash_of_its_last_commit() {
     assert_eq!(writer.ends_with(0, 0, &first), Some(false));
     for (sequence, hash) in [(1, first), (2, second)] {
         let mut commit = commit(sequence, &[]);
-        commit.tail.hash = hash;
+        commit.tail.hash = CommitHash(hash);
         assert_eq!(writer.apply(&commit), Ok(vec![]));
         assert_eq!(writer.ends_with(0, 0, &hash), Some(true));
         assert_eq!(writer.ends_with(0, 0, &empty), Some(false));

@@ -6,7 +6,7 @@ use citycode_domain::event::{
     CodeIssued, CodeReportedLost, CodeRevoked, EligibilityGround, Event, HolderRegistered, Sealed, Slot,
     StandingChanged,
 };
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, CommitPosition, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, Position, StatusRef};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
@@ -248,10 +248,7 @@ impl World {
                 .iter()
                 .find(|(partition, sequence)| before.sequence(*partition) != *sequence)
                 .unwrap();
-            let position = CommitPosition {
-                partition: partition.0,
-                sequence: sequence.0,
-            };
+            let position = Position { partition, sequence };
             self.people[person]
                 .state
                 .apply(event, position, Timestamp(commit.decided_at));
