@@ -6,9 +6,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, Position, StatusRef};
-use citycode_domain::standing::Standing;
+use citycode_domain::event::{CodeIssued, Event};
+use citycode_domain::ids::{ClaimsDigest, CodeKind, HolderId, Position};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{BucketTail, CommitHash, Revision};
 use citycode_jetstream::Connection;
@@ -20,7 +19,7 @@ use citycode_shared_snapshot::seal::SealKey;
 use citycode_shared_snapshot::{
     FetchError, NewSnapshot, Published, Refusal, SharedSnapshots, SnapshotKeys, Statement, provision,
 };
-use citycode_testkit::{NatsCluster, NatsServer, eventually_some};
+use citycode_testkit::{NatsCluster, NatsServer, code_at, code_issued, eventually_some};
 use citycode_token::SigningKey;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -53,24 +52,10 @@ fn keys() -> SnapshotKeys {
 fn issued(index: u32) -> Event {
     let kind = CodeKind::new(4).expect("4 is a kind");
     let expires_at = Timestamp(1_790_000_000);
+    let code = code_at(0, kind, expires_at, index);
     Event::CodeIssued(CodeIssued {
-        code: CodeRef {
-            slot: Slot { kind, guardian: None },
-            code_id: CodeId(u64::from(index).to_le_bytes()),
-            status: StatusRef {
-                list: ListId::new(0, kind, expires_at, 0).expect("the expiry fits"),
-                index,
-            },
-        },
-        issued_at: Timestamp(1_780_000_000),
-        expires_at,
-        supersedes: None,
-        standing: Standing::Green,
-        ground: EligibilityGround::Everyone,
-        acting_guardian: None,
-        key_id: KeyId([1; 4]),
         claims_digest: ClaimsDigest([index as u8; 32]),
-        sealed_token: Sealed::default(),
+        ..code_issued(code, Timestamp(1_780_000_000), expires_at)
     })
 }
 

@@ -1,6 +1,9 @@
-//! Commits for logs that a test writes itself.
+//! Events and commits for logs that a test writes itself.
 
-use citycode_domain::event::Event;
+use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, KeyId, ListId, StatusRef};
+use citycode_domain::standing::Standing;
+use citycode_domain::time::Timestamp;
 use citycode_event_store::{CommandId, EventData, MessageId, NewCommit, RequestDigest, StreamName};
 
 /// A commit of one event, decided at `decided_at` (Unix seconds); `number` determines its message id.
@@ -24,5 +27,41 @@ pub fn commit_of(stream: StreamName, event: &Event, number: u64, decided_at: i64
         correlation_id: None,
         decided_at,
         trace_context: None,
+    }
+}
+
+/// The code at a place of the first list of its partition, kind and expiry, without a guardian. The place determines its
+/// id.
+///
+/// # Panics
+/// If the expiry does not fit into the name of a list of version 1.
+#[must_use]
+pub fn code_at(partition: u8, kind: CodeKind, expires_at: Timestamp, index: u32) -> CodeRef {
+    CodeRef {
+        slot: Slot { kind, guardian: None },
+        code_id: CodeId(u64::from(index).to_le_bytes()),
+        status: StatusRef {
+            list: ListId::new(partition, kind, expires_at, 0).expect("the expiry fits"),
+            index,
+        },
+    }
+}
+
+/// The issue of a green code to a person who needs no ground for it: the first of its slot, without a token. Its digest
+/// of claims is derived from the code's id.
+#[must_use]
+pub fn code_issued(code: CodeRef, issued_at: Timestamp, expires_at: Timestamp) -> CodeIssued {
+    let id = code.code_id.0;
+    CodeIssued {
+        code,
+        issued_at,
+        expires_at,
+        supersedes: None,
+        standing: Standing::Green,
+        ground: EligibilityGround::Everyone,
+        acting_guardian: None,
+        key_id: KeyId([1; 4]),
+        claims_digest: ClaimsDigest(std::array::from_fn(|at| id[at % id.len()])),
+        sealed_token: Sealed::default(),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use citycode_domain::id_number::check_character;
-use jiff::civil::Date;
+use citycode_domain::id_number::{IdNumber, check_character};
+use jiff::civil::{Date, date};
 
 use crate::Draw;
 
@@ -66,6 +66,17 @@ impl IdNumbers {
     }
 }
 
+/// The ID number of a fictitious person of Shanghai who was born in January 1990; the same in every call.
+///
+/// # Panics
+/// If `serial` is 31,000 or more.
+#[must_use]
+pub fn id_number(serial: u16) -> IdNumber {
+    let body = format!("310101199001{:02}{:03}", 1 + serial / 1_000, serial % 1_000);
+    let check = char::from(check_character(body.as_bytes()));
+    IdNumber::parse(&format!("{body}{check}"), date(2026, 1, 1)).expect("a day of January")
+}
+
 /// The birth date of a person who reaches this age on `today`. 29 February becomes 1 March in common years.
 pub(crate) fn birth_date_at_age(years: i16, today: Date) -> Date {
     let year = today.year() - years;
@@ -78,7 +89,6 @@ pub(crate) fn birth_date_at_age(years: i16, today: Date) -> Date {
 mod tests {
     use super::*;
     use citycode_domain::id_number::IdNumber;
-    use jiff::civil::date;
     use std::collections::HashSet;
 
     #[test]

@@ -3,22 +3,15 @@
 
 use std::sync::Arc;
 
-use citycode_domain::id_number::{IdNumber, check_character};
 use citycode_domain::ids::HolderId;
 use citycode_domain::name::PersonName;
+use citycode_testkit::id_number as number;
 use citycode_vault::embedded::EmbeddedVault;
 use citycode_vault::{FillRandom, Person, Vault, VaultError};
-use jiff::civil::date;
 use zeroize::Zeroizing;
 
 fn random() -> FillRandom {
     Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).expect("the system provides randomness"))
-}
-
-fn number(serial: u16) -> IdNumber {
-    let body = format!("310101199001{:02}{:03}", 1 + serial / 1000, serial % 1000);
-    let check = char::from(check_character(body.as_bytes()));
-    IdNumber::parse(&format!("{body}{check}"), date(2026, 1, 1)).expect("a number built by the rule")
 }
 
 fn person() -> Person {

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, Position, StatusRef};
-use citycode_domain::standing::Standing;
+use citycode_domain::event::{CodeIssued, Event};
+use citycode_domain::ids::{ClaimsDigest, CodeKind, HolderId, Position};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{BucketTail, CommitHash, Revision};
 use citycode_projection::status::{self, FingerprintKey};
 use citycode_projection::{Commit, LogIdentity};
+use citycode_testkit::{code_at, code_issued};
 
 /// Indices per block; a snapshot contains whole blocks.
 const BLOCK: u32 = 4_096;
@@ -45,23 +45,9 @@ fn issued(index: u32) -> Event {
     let kind = CodeKind::new(4).expect("4 is a kind");
     // In 2100: the list must not have retired when the test runs.
     let expires_at = Timestamp(4_102_444_800);
+    let code = code_at(0, kind, expires_at, index);
     Event::CodeIssued(CodeIssued {
-        code: CodeRef {
-            slot: Slot { kind, guardian: None },
-            code_id: CodeId(u64::from(index).to_le_bytes()),
-            status: StatusRef {
-                list: ListId::new(0, kind, expires_at, 0).expect("the expiry fits"),
-                index,
-            },
-        },
-        issued_at: Timestamp(1_780_000_000),
-        expires_at,
-        supersedes: None,
-        standing: Standing::Green,
-        ground: EligibilityGround::Everyone,
-        acting_guardian: None,
-        key_id: KeyId([1; 4]),
         claims_digest: ClaimsDigest(std::array::from_fn(|at| (index >> (at % 4 * 8)) as u8 ^ at as u8)),
-        sealed_token: Sealed::default(),
+        ..code_issued(code, Timestamp(1_780_000_000), expires_at)
     })
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use citycode_domain::event::{CodeIssued, CodeRef, CodeReportedLost, CodeRevoked, EligibilityGround, Event};
+use citycode_domain::event::{CodeIssued, CodeRef, CodeReportedLost, CodeRevoked, Event};
 use citycode_domain::event::{Sealed, Slot};
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{CommandId, Partition};
 use citycode_holder_log::{Begun, CommandContext, ExecuteError, HolderLog};
 use citycode_service_kit::clock::Clock as _;
-use citycode_testkit::Draw;
 use citycode_testkit::checker::{Answer, Attempt, Command};
+use citycode_testkit::{Draw, code_at, code_issued};
 
 use super::{Common, PACE, Shown};
 
@@ -154,24 +154,16 @@ fn birth(
 ) -> CodeIssued {
     let expires_at = now.plus_seconds(VALID_SECONDS);
     let partition = u8::try_from(partition.0).expect("few partitions");
+    // Each attempt uses up an index.
+    let index = common.places.fetch_add(1, Ordering::SeqCst);
+    let code = CodeRef {
+        slot,
+        code_id: CodeId(draw.bytes()),
+        ..code_at(partition, slot.kind, expires_at, index)
+    };
     CodeIssued {
-        code: CodeRef {
-            slot,
-            code_id: CodeId(draw.bytes()),
-            status: StatusRef {
-                list: ListId::new(partition, slot.kind, expires_at, 0).expect("a list"),
-                // Each attempt uses up an index.
-                index: common.places.fetch_add(1, Ordering::SeqCst),
-            },
-        },
-        issued_at: now,
-        expires_at,
         supersedes,
-        standing: citycode_domain::standing::Standing::Green,
-        ground: EligibilityGround::Everyone,
-        acting_guardian: None,
-        key_id: KeyId([1; 4]),
         claims_digest: ClaimsDigest(draw.bytes()),
-        sealed_token: Sealed::default(),
+        ..code_issued(code, now, expires_at)
     }
 }

@@ -12,39 +12,15 @@ use citycode_scan_records::jetstream::retention::Retention;
 use citycode_scan_records::{DAY_SECONDS, RecordsError, Registered, ScanRecords as _};
 use citycode_service_kit::clock::{ManualClock, UnixSeconds};
 use citycode_service_kit::health::{HealthRegistry, Probe};
-use citycode_testkit::{NatsCluster, NatsServer, eventually};
+use citycode_testkit::{NatsCluster, NatsServer, StoredBytes, eventually};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::fixture::{City, NOON, PATIENCE, TODAY, borrowed, note, random, secret, secrets};
 
-/// The contents of every file below a folder, concatenated.
-fn everything_below(folder: &Path, into: &mut Vec<u8>) {
-    // The server is running, so files may disappear during the read.
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            everything_below(&path, into);
-        } else {
-            into.extend(std::fs::read(&path).unwrap_or_default());
-        }
-    }
-}
-
-/// Whether a file below a folder contains a part of it. If the first two runs are absent, the rest is not
-/// compared.
+/// Whether a file below a folder contains a part of it; any run of 16 bytes would be enough.
 pub(crate) fn holds(folder: &Path, wanted: &[u8]) -> bool {
-    let mut disk = Vec::new();
-    everything_below(folder, &mut disk);
-    // Any run of 16 bytes would be enough.
-    let runs = wanted.chunks_exact(16);
-    let begins = |run: &[u8]| usize::from(u16::from_be_bytes([run[0], run[1]]));
-    let mut begun = vec![false; 1 << 16];
-    for run in runs.clone() {
-        begun[begins(run)] = true;
-    }
-    let mut windows = disk.windows(16);
-    windows.any(|window| begun[begins(window)] && runs.clone().any(|run| run == window))
+    StoredBytes::below(folder).contain_run_of(wanted, 16)
 }
 
 pub(crate) async fn key_of(client: &Client, day: u32) -> Option<Vec<u8>> {

@@ -1,18 +1,16 @@
 //! Fixtures of the tests of the JetStream engine: generated people, a vault on servers, and the contents of
 //! disks.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_domain::id_number::{IdNumber, check_character};
 use citycode_domain::ids::HolderId;
 use citycode_domain::name::PersonName;
 use citycode_jetstream::Connection;
-use citycode_testkit::{NatsServer, eventually_some};
+pub(crate) use citycode_testkit::id_number as number;
+use citycode_testkit::{NatsServer, StoredBytes, eventually_some};
 use citycode_vault::jetstream::{JetStreamVault, NewVault, OpenError, VaultConfig, VaultKey, VaultKeys, provision};
 use citycode_vault::{FillRandom, Person, Vault as _, VaultError};
-use jiff::civil::date;
 use zeroize::Zeroizing;
 
 /// Timeout for servers that are starting, busy or in an election.
@@ -99,49 +97,19 @@ pub(crate) fn person() -> Person {
     }
 }
 
-pub(crate) fn number(serial: u16) -> IdNumber {
-    let body = format!("31010119900101{serial:03}");
-    let check = char::from(check_character(body.as_bytes()));
-    IdNumber::parse(&format!("{body}{check}"), date(2026, 1, 1)).unwrap()
-}
-
 pub(crate) fn holder(n: u8, m: u16) -> HolderId {
     let mut id = [n; 16];
     id[..2].copy_from_slice(&m.to_be_bytes());
     HolderId(id)
 }
 
-/// The contents of every file below a folder, concatenated.
-fn everything_below(folder: &Path, into: &mut Vec<u8>) {
-    // The server is running, so files may disappear during the read.
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            everything_below(&path, into);
-        } else {
-            into.extend(std::fs::read(&path).unwrap_or_default());
-        }
-    }
+pub(crate) fn on_disk(server: &NatsServer) -> StoredBytes {
+    StoredBytes::below(&server.store_folder())
 }
 
-pub(crate) fn on_disk(server: &NatsServer) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    everything_below(&server.store_folder(), &mut bytes);
-    bytes
-}
-
-/// Whether the disk contains a part of it. Disks have many bytes: if the first two runs are absent, the rest is
-/// not compared.
-pub(crate) fn holds(disk: &[u8], wanted: &[u8]) -> bool {
-    // Any run of 24 bytes would be enough.
-    let runs = wanted.chunks_exact(24);
-    let begins = |run: &[u8]| usize::from(u16::from_be_bytes([run[0], run[1]]));
-    let mut begun = vec![false; 1 << 16];
-    for run in runs.clone() {
-        begun[begins(run)] = true;
-    }
-    let mut windows = disk.windows(24);
-    windows.any(|window| begun[begins(window)] && runs.clone().any(|run| run == window))
+/// Whether the disk contains a part of it; any run of 24 bytes would be enough.
+pub(crate) fn holds(disk: &StoredBytes, wanted: &[u8]) -> bool {
+    disk.contain_run_of(wanted, 24)
 }
 
 /// A client of the servers that is independent of any vault.
@@ -168,11 +136,8 @@ pub(crate) async fn versions(server: &NatsServer) -> Vec<Vec<u8>> {
 
 /// The contents of the stream's own folder of a server; the replication log is stored next to it, see decision
 /// 8.
-pub(crate) fn on_stream(server: &NatsServer) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let folder = server.store_folder().join("jetstream/$G/streams/KV_CC_VAULT");
-    everything_below(&folder, &mut bytes);
-    bytes
+pub(crate) fn on_stream(server: &NatsServer) -> StoredBytes {
+    StoredBytes::below(&server.store_folder().join("jetstream/$G/streams/KV_CC_VAULT"))
 }
 
 /// A page of a table that was written.

@@ -6,14 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use citycode_auth::{Caller, CallerId, Role};
 use citycode_command_auth::{Authorizer, CommandLimits};
-use citycode_domain::event::{
-    CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, RelationshipRecorded, Sealed, Slot,
-};
+use citycode_domain::event::{CodeIssued, CodeRef, Event, HolderRegistered, RelationshipRecorded, Sealed, Slot};
 use citycode_domain::id_number::IdNumber;
-use citycode_domain::ids::{ClaimsDigest, CodeId, CommandId, HolderId, KeyId, ListId, StatusRef};
+use citycode_domain::ids::{CodeId, CommandId, HolderId};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::name::PersonName;
-use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
@@ -27,6 +24,7 @@ use citycode_revocation::{Followed, Revocation, StatusLists};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::{Draw as _, Entropy, SeededEntropy};
 use citycode_service_kit::problem::Problem;
+use citycode_testkit::{code_at, code_issued};
 use citycode_token::SigningKey;
 use citycode_vault::Person;
 use citycode_vault::embedded::EmbeddedVault;
@@ -185,27 +183,18 @@ impl City {
         let partition = u8::try_from(self.revocation.authorizer.log.partition_of(holder).0).unwrap();
         let mut id = [kind.kind.number(); 8];
         id[4..].copy_from_slice(&number.to_be_bytes());
-        let issued = CodeIssued {
-            code: CodeRef {
-                slot: Slot {
-                    kind: kind.kind,
-                    guardian,
-                },
-                code_id: CodeId(id),
-                status: StatusRef {
-                    list: ListId::new(partition, kind.kind, expires_at, 0).unwrap(),
-                    index: number,
-                },
+        let code = CodeRef {
+            slot: Slot {
+                kind: kind.kind,
+                guardian,
             },
-            issued_at,
-            expires_at,
-            supersedes: None,
-            standing: Standing::Green,
-            ground: EligibilityGround::Everyone,
+            code_id: CodeId(id),
+            ..code_at(partition, kind.kind, expires_at, number)
+        };
+        let issued = CodeIssued {
             acting_guardian: guardian,
-            key_id: KeyId([1; 4]),
-            claims_digest: ClaimsDigest([u8::try_from(number).unwrap(); 32]),
             sealed_token: Sealed(vec![0; 64]),
+            ..code_issued(code, issued_at, expires_at)
         };
         self.append(holder, Event::CodeIssued(issued.clone())).await;
         issued

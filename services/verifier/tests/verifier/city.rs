@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::admission::{Decision, Reason};
-use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, Sealed, SigningKeyAdded, Slot};
+use citycode_domain::event::{CodeIssued, CodeRef, Event, SigningKeyAdded, Slot};
 use citycode_domain::id_number::IdNumber;
 use citycode_domain::ids::{CodeId, HolderId, ListId, StatusRef};
 use citycode_domain::name::PersonName;
 use citycode_domain::policy::{PlacePolicy, Policy};
-use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::memory::MemoryEventStore;
@@ -22,7 +21,7 @@ use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::{Entropy, SeededEntropy};
 use citycode_service_kit::problem::Problem;
-use citycode_testkit::commit_of;
+use citycode_testkit::{code_issued, commit_of};
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, id_commitment, present, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
 use citycode_vault::{Person, Vault as _};
@@ -291,16 +290,9 @@ impl City {
             guardian: None,
         };
         let issued = CodeIssued {
-            code: CodeRef { slot, code_id, status },
-            issued_at,
-            expires_at,
-            supersedes: None,
-            standing: Standing::Green,
-            ground: EligibilityGround::Everyone,
-            acting_guardian: None,
             key_id: key.key_id(),
             claims_digest: signed.digest,
-            sealed_token: Sealed(Vec::new()),
+            ..code_issued(CodeRef { slot, code_id, status }, issued_at, expires_at)
         };
         Code {
             text: signed.text,

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use citycode_domain::event::{
-    CodeIssued, CodeReportedLost, CodeRevoked, EligibilityGround, Event, HolderRegistered, Sealed, Slot,
-    StandingChanged,
+    CodeIssued, CodeRef, CodeReportedLost, CodeRevoked, Event, HolderRegistered, Sealed, Slot, StandingChanged,
 };
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListId, Position, StatusRef};
+use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, HolderId, Position};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
@@ -19,7 +18,7 @@ use citycode_projection::status::{FingerprintKey, PartitionPoint};
 
 use super::super::projections::replay;
 use super::super::{Answer, Attempt, Command, Moment, Run, SavedProjection, SeenVerdict, WholeLog};
-use crate::{Draw, commit_of};
+use crate::{Draw, code_at, code_issued, commit_of};
 
 const HOLDERS: usize = 6;
 const STEPS: usize = 160;
@@ -178,42 +177,24 @@ impl World {
         }
     }
 
-    fn issue(
-        &mut self,
-        holder: HolderId,
-        slot: Slot,
-        supersedes: Option<citycode_domain::event::CodeRef>,
-        now: Timestamp,
-    ) -> CodeIssued {
+    fn issue(&mut self, holder: HolderId, slot: Slot, supersedes: Option<CodeRef>, now: Timestamp) -> CodeIssued {
         let partition = self.run.log.layout.bucket_of(&holder_stream(holder)).partition;
         let expires_at = now.plus_seconds(VALID_SECONDS);
-        let list = ListId::new(u8::try_from(partition.0).unwrap(), slot.kind, expires_at, 0).unwrap();
         let code_id = CodeId(self.draw.bytes());
         self.codes.push((code_id, holder, partition));
+        let index = u32::try_from(self.codes.len()).unwrap();
+        let partition = u8::try_from(partition.0).unwrap();
+        let code = CodeRef {
+            slot,
+            code_id,
+            ..code_at(partition, slot.kind, expires_at, index)
+        };
+        let person = self.people.iter().find(|person| person.holder == holder).unwrap();
         CodeIssued {
-            code: citycode_domain::event::CodeRef {
-                slot,
-                code_id,
-                status: StatusRef {
-                    list,
-                    index: u32::try_from(self.codes.len()).unwrap(),
-                },
-            },
-            issued_at: now,
-            expires_at,
             supersedes,
-            standing: self
-                .people
-                .iter()
-                .find(|person| person.holder == holder)
-                .unwrap()
-                .state
-                .standing,
-            ground: EligibilityGround::Everyone,
-            acting_guardian: None,
-            key_id: KeyId([1; 4]),
+            standing: person.state.standing,
             claims_digest: ClaimsDigest(self.draw.bytes()),
-            sealed_token: Sealed::default(),
+            ..code_issued(code, now, expires_at)
         }
     }
 
