@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use citycode_domain::event::{Event, HolderRegistered, PolicyAdopted};
-use citycode_domain::ids::{CommandId, HolderId, PolicyDigest, Position};
+use citycode_domain::ids::{CommandId, HolderId, PolicyDigest};
 use citycode_domain::lifecycle::HolderState;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
