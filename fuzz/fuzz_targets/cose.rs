@@ -1,4 +1,4 @@
-//! libFuzzer's way into `citycode_fuzz::cose`.
+//! The libFuzzer binary of `citycode_fuzz::cose`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| citycode_fuzz::cose::run(input));

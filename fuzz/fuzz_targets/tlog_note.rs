@@ -1,4 +1,4 @@
-//! libFuzzer's way into `citycode_fuzz::tlog_note`.
+//! The libFuzzer binary of `citycode_fuzz::tlog_note`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| citycode_fuzz::tlog_note::run(input));

@@ -1,7 +1,7 @@
-//! A small city for the targets: its keys, one live code, its clock; and a hand that signs any bytes with them.
+//! The fixture of the targets: the keys of a city, one live code, a fixed clock, and a function that signs any bytes.
 //!
-//! A signature stands before most of our decoders, and no fuzzer finds one. So the targets sign what the fuzzer
-//! wrote, by a way that shares nothing with our encoder (ciborium's values and ed25519-dalek).
+//! Most decoders first check a signature, and a fuzzer cannot find a valid one. So the targets sign the fuzzer's input,
+//! with code that shares nothing with the product's encoder (the values of `ciborium`, and `ed25519-dalek`).
 
 use std::sync::LazyLock;
 
@@ -12,18 +12,18 @@ use citycode_token::{CodeClaimsToSign, DeviceSigner, Keyring, SigningKey, Verifi
 use coset::cbor::value::Value;
 use ed25519_dalek::Signer as _;
 
-/// Where the city's status lists stand.
+/// The base URI of the city's status lists.
 pub const BASE_URI: &str = "https://s.example/";
-/// 2022-08-31T00:00:00Z, since when the key signs.
+/// 2022-08-31T00:00:00Z, the time from which the key signs.
 pub const SIGNS_FROM: Timestamp = Timestamp(1_661_904_000);
-/// An hour later: the clock of every target.
+/// One hour later: the time at which every target verifies.
 pub const NOW: Timestamp = Timestamp(SIGNS_FROM.0 + 3_600);
 /// Seed of the key that signs codes and lists.
 pub const CITY_SEED: [u8; 32] = [7; 32];
 /// Seed of the phone's key.
 pub const PHONE_SEED: [u8; 32] = [9; 32];
 
-/// The keyring with the city's one key.
+/// The keyring, which contains the city's only key.
 pub static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
     let key = SigningKey::from_seed(CITY_SEED);
     let added = SigningKeyAdded {
@@ -33,7 +33,7 @@ pub static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
     };
     Keyring::new()
         .apply(&Event::SigningKeyAdded(added))
-        .expect("the key of a fixed seed is sound")
+        .expect("a seed gives a valid public key")
 });
 
 /// The CWT of a live code that is bound to the phone.
@@ -51,7 +51,7 @@ pub static LIVE_CWT: LazyLock<Vec<u8>> = LazyLock::new(|| {
         device_key: Some(DeviceSigner::from_seed(PHONE_SEED).device_key()),
     };
     sign_code(&claims, BASE_URI, &SigningKey::from_seed(CITY_SEED))
-        .expect("coherent claims")
+        .expect("these claims can be signed")
         .cwt
 });
 
@@ -59,7 +59,7 @@ pub static LIVE_CWT: LazyLock<Vec<u8>> = LazyLock::new(|| {
 pub static LIVE_CLAIMS: LazyLock<VerifiedClaims> =
     LazyLock::new(|| verify_cwt(&LIVE_CWT, &KEYRING, BASE_URI, NOW).expect("the city's own code"));
 
-/// A `COSE_Sign1` over any protected header, external data and payload, rightly signed by the key of this seed.
+/// A `COSE_Sign1` over any protected header, external data and payload, with a valid signature by the key of this seed.
 #[must_use]
 pub fn signed(seed: [u8; 32], protected: &[u8], external: &[u8], payload: &[u8]) -> Vec<u8> {
     let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
@@ -81,8 +81,8 @@ pub fn signed(seed: [u8; 32], protected: &[u8], external: &[u8], payload: &[u8])
     ))
 }
 
-/// What stands in these bytes, if they are one item of deterministic CBOR (RFC 8949 §4.2.1) as ciborium sees it: the
-/// shortest forms, map keys in the order of their bytes and none twice, nothing behind.
+/// The value that these bytes encode, if they are exactly one item of deterministic CBOR (RFC 8949 §4.2.1) according to
+/// `ciborium`: in the shortest forms, with the keys of maps in the order of their bytes and without duplicates.
 #[must_use]
 pub fn deterministic(bytes: &[u8]) -> Option<Value> {
     let value: Value = coset::cbor::de::from_reader(bytes).ok()?;
@@ -103,6 +103,6 @@ fn keys_ascend(value: &Value) -> bool {
 
 fn written(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
-    coset::cbor::ser::into_writer(value, &mut bytes).expect("a Vec takes every byte");
+    coset::cbor::ser::into_writer(value, &mut bytes).expect("writing to a Vec does not fail");
     bytes
 }

@@ -1,17 +1,17 @@
-//! Resident ID numbers (R27): whatever is accepted is the one true spelling of a real number.
+//! Resident ID numbers (R27): every accepted number is well formed and has exactly one spelling.
 
 use citycode_domain::id_number::IdNumber;
 use jiff::civil::{Date, date};
 
 const TODAY: Date = date(2026, 12, 1);
-/// ISO 7064 MOD 11-2 as GB 11643 tabulates it, to check the recursive form by another way.
+/// The weights of ISO 7064 MOD 11-2 as GB 11643 lists them; the parser uses the recursive form instead.
 const WEIGHTS: [u32; 18] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2, 1];
 
-/// Parses any text as a channel would hand it in.
+/// Parses any text as an ID number from a channel.
 ///
 /// # Panics
-/// When a number is accepted that has a wrong check sum, is born in the future, is not in its one
-/// spelling, or does not parse again.
+/// If a number is accepted whose check character is wrong, whose birth date is in the future, which differs from the
+/// text, or whose own spelling is refused.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -20,7 +20,7 @@ pub fn run(input: &[u8]) {
         return;
     };
     let characters = accepted.as_bytes();
-    // White space, and what exports leave around a number without anybody seeing it.
+    // White space, and invisible characters that exports leave around a number.
     let around = |c: char| c.is_whitespace() || ['\u{200B}', '\u{2060}', '\u{FEFF}'].contains(&c);
     let value = |character: u8| match character {
         b'X' => 10,
@@ -31,16 +31,16 @@ pub fn run(input: &[u8]) {
         .zip(WEIGHTS)
         .map(|(character, weight)| value(*character) * weight)
         .sum();
-    assert_eq!(sum % 11, 1, "the check sum does not hold");
-    assert!(accepted.birth_date() <= TODAY, "born in the future");
+    assert_eq!(sum % 11, 1, "the check character is wrong");
+    assert!(accepted.birth_date() <= TODAY, "the birth date is in the future");
     assert!(
         text.trim_matches(around).as_bytes().eq_ignore_ascii_case(characters),
-        "another number than was given"
+        "the number differs from the text"
     );
     let spelling = std::str::from_utf8(characters).expect("digits and X are ASCII");
     assert_eq!(
         IdNumber::parse(spelling, TODAY).as_ref(),
         Ok(&accepted),
-        "its own spelling is refused"
+        "the spelling of an accepted number is refused"
     );
 }

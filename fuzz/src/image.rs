@@ -1,26 +1,27 @@
-//! A picture from a stranger: an answer for any bytes, soon after the clock says that the time is over, and none for
-//! a picture over the limit.
+//! An uploaded picture: the reader returns for any bytes, soon after its time limit, and reads no text from a picture
+//! that is too large.
 
 use std::cell::Cell;
 
 use citycode_qr::read::MAX_PIXELS;
 use citycode_qr::{ReadImageError, read_image_within};
 
-/// Questions to the clock before the time is over. A small symbol is read within the first hundred; more would be
-/// looks at pictures that show nothing, which are slow and teach the fuzzer little.
+/// The number of times that the reader may ask whether its time is over before the answer is yes. A small symbol is
+/// read within the first hundred; a higher number would only be used for pictures without a symbol, which are slow and
+/// lead the fuzzer to few new paths.
 const ASKED_IN_TIME: usize = 400;
-/// Questions that may follow: every loop on the way out asks once more, none goes on. Not held for JPEG, whose
-/// decoder takes an early end for a damaged file and fills the rest, asking for each block: there the pixels of
-/// the picture are the bound, and libFuzzer's own limit on the time of one input is what watches it.
+/// The number of times that it may ask afterwards: each of the nested loops asks once more when it ends. This is not
+/// checked for JPEG: its decoder treats an early end as a damaged file, fills the rest, and asks for each block. There
+/// the number of pixels bounds the work, and libFuzzer's limit on the time of one input detects a violation.
 const ASKED_LATE: usize = 24;
 
-/// Reads any bytes as a picture, with a clock that counts, so that the same bytes give the same answer.
+/// Reads any bytes as a picture. The clock counts its calls, so that the same bytes give the same result.
 ///
-/// A decoding library may panic, as long as its room turns that into an error: the binary of this target takes off
-/// libFuzzer's hook, which would end the process before that.
+/// A decoding library may panic, because the reader turns that into an error. libFuzzer's panic hook would end the
+/// process before that, so the binary of this target removes it.
 ///
 /// # Panics
-/// When the reading goes on after its time, a text comes although there was no time at all, or from too many pixels.
+/// If the reader continues after its time, or reads a text without any time, or from a picture with too many pixels.
 pub fn run(input: &[u8]) {
     let asked = Cell::new(0_usize);
     let clock = || {
@@ -31,16 +32,16 @@ pub fn run(input: &[u8]) {
     let is_jpeg = input.starts_with(b"\xff\xd8\xff");
     assert!(
         is_jpeg || asked.get() <= ASKED_IN_TIME + ASKED_LATE,
-        "went on after its time"
+        "the reader continued after its time"
     );
     assert!(
         read_image_within(input, &|| true).is_err(),
-        "a text without any time to read it"
+        "a text was read without any time"
     );
     if png_pixels(input).is_some_and(|pixels| pixels == 0 || pixels > MAX_PIXELS) {
         assert!(
             matches!(answer, Err(ReadImageError::TooLarge | ReadImageError::NotAnImage)),
-            "a picture over the limit"
+            "a picture that is too large was read"
         );
     }
 }

@@ -1,13 +1,13 @@
-//! What we promise for any input at all, one module a target.
+//! Fuzz targets: properties that the decoders of untrusted input must have for every input. Each module is one target.
 //!
-//! Each target is an ordinary function over bytes that panics when a promise breaks, so that libFuzzer
-//! (`cargo xtask fuzz`) and the replay test of this crate run the very same code. To add one:
+//! A target is an ordinary function over bytes that panics if a property does not hold, so that libFuzzer
+//! (`cargo xtask fuzz`) and the replay test of this crate run the same code. To add one, write
 //!
 //! 1. a module here with `pub fn run(input: &[u8])`, and its row in [`TARGETS`];
 //! 2. a three-line binary in `fuzz_targets/` and its `[[bin]]` in `Cargo.toml`;
 //! 3. a few valid inputs in `seeds/NAME/`, and `seeds/NAME.dict` where the format has key words.
 //!
-//! CI finds it from there on. An input that fails lands in `regressions/NAME/`: commit it with the mend.
+//! CI then finds the target by itself. An input that fails is stored in `regressions/NAME/`: commit it with the fix.
 
 pub mod city;
 pub mod cose;
@@ -24,10 +24,10 @@ pub mod tlog_tile;
 pub mod tlog_witness;
 pub mod token_text;
 
-/// A target: anything goes in, and a panic is a finding.
+/// A target: it accepts any bytes, and a panic is a finding.
 pub type Target = fn(&[u8]);
 
-/// Every target by the name of its binary and folders.
+/// Every target with the name of its binary and of its folders.
 pub const TARGETS: &[(&str, Target)] = &[
     ("cose", cose::run),
     ("id_number", id_number::run),

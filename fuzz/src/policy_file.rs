@@ -1,9 +1,9 @@
-//! A policy file: any text is a policy or an error with its place, in bounded work.
+//! Policy files: any text gives a policy or an error with its line, in bounded time.
 
-/// Parses any text as the program does at its start.
+/// Parses any text as services do at startup.
 ///
 /// # Panics
-/// When the same text does not give the same answer twice, or an error says nothing.
+/// If parsing the same text twice gives different results, or an error has an empty message.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
@@ -14,9 +14,9 @@ pub fn run(input: &[u8]) {
             .err()
     };
     let said = error(text);
-    assert_eq!(said, error(text), "two answers to one text");
+    assert_eq!(said, error(text), "the same text gave two different results");
     assert!(
         said.is_none_or(|message| !message.trim().is_empty()),
-        "an error without words"
+        "an error with an empty message"
     );
 }

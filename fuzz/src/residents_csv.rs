@@ -1,25 +1,24 @@
-//! A file of residents: every line of it comes out as a row or a reject, under its own number, and what goes back
-//! into a spreadsheet is never a formula.
+//! Files of residents: every record becomes a row or a reject with its line number, and no cell of a file of rejects is
+//! a formula.
 
 use citycode_residents_file::{parse, read_text, rejects_header, rejects_row};
 
-/// What begins a formula (OWASP, CSV injection).
+/// The first characters of formulas (OWASP, CSV Injection).
 const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// What may separate fields, in the order in which they are tried.
+/// The characters that may separate fields, in the order in which they are tried.
 const SEPARATORS: [char; 3] = [',', ';', '\t'];
 
-/// Reads any bytes as `citycode import` would, and rejects every row of them.
-///
-/// The rows are held against a reader of our own below, which is slow and plain.
+/// Parses any bytes as `citycode import` does, and writes every row as a reject. The rows are compared with those of a
+/// simple reader of CSV below.
 ///
 /// # Panics
-/// When a row is lost, doubled, on another line or has other fields; or a reject's cell begins a formula.
+/// If a row is lost, duplicated, on another line or has other fields, or if a cell of a reject begins like a formula.
 pub fn run(input: &[u8]) {
     let Ok(file) = parse(input, None) else {
         return;
     };
-    let text = read_text(input, None).expect("what was parsed is text").text;
+    let text = read_text(input, None).expect("the file was parsed, so it is text").text;
     let (header, expected) = expected(&text);
     let column = |name: &str| header.iter().position(|field| field.eq_ignore_ascii_case(name));
     let of_rejects = column("line").is_some() && column("reason").is_some();
@@ -27,7 +26,7 @@ pub fn run(input: &[u8]) {
         let name = header.get(at).map_or("", String::as_str);
         of_rejects && (name.eq_ignore_ascii_case("line") || name.eq_ignore_ascii_case("reason"))
     };
-    assert_eq!(file.rows.len(), expected.len(), "rows lost or made up");
+    assert_eq!(file.rows.len(), expected.len(), "the number of rows differs");
     let mut last_line = 0;
     for (row, (line, fields)) in file.rows.iter().zip(&expected) {
         let fields: Vec<String> = fields.iter().map(|field| value(field, of_rejects)).collect();
@@ -38,18 +37,18 @@ pub fn run(input: &[u8]) {
             Ok(resident) => {
                 assert!(
                     fields.iter().skip(header.len()).all(String::is_empty),
-                    "more fields were taken"
+                    "a row with too many fields was accepted"
                 );
                 assert!(
                     !fields.iter().any(|field| field.contains('\n')),
-                    "a field of two lines was taken"
+                    "a field of several lines was accepted"
                 );
-                assert_eq!(resident.id_number, said("id_number"), "another ID number");
-                assert_eq!(resident.name, said("name"), "another name");
+                assert_eq!(resident.id_number, said("id_number"), "the ID number differs");
+                assert_eq!(resident.name, said("name"), "the name differs");
                 assert_eq!(
                     resident.group.as_deref().unwrap_or_default(),
                     said("group"),
-                    "another group"
+                    "the group differs"
                 );
                 (resident.line, "", &resident.fields)
             }
@@ -58,8 +57,8 @@ pub fn run(input: &[u8]) {
                 (bad.line, bad.reason.as_str(), &bad.fields)
             }
         };
-        assert_eq!(row_fields, &kept, "a row with other fields");
-        assert_eq!(row_line, *line, "a row on another line");
+        assert_eq!(row_fields, &kept, "the fields differ");
+        assert_eq!(row_line, *line, "the line differs");
         assert!(row_line > last_line, "two rows on one line");
         last_line = row_line;
         rejected(row_line, reason, &fields);
@@ -67,7 +66,7 @@ pub fn run(input: &[u8]) {
     rejected(1, &text, std::slice::from_ref(&text));
 }
 
-/// The header, and every record after it that has text in a field.
+/// The header, and every record after it that has a field which is not empty.
 fn expected(text: &str) -> (Vec<String>, Vec<Record>) {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let named = first.trim_matches('"').strip_prefix("sep=");
@@ -84,17 +83,17 @@ fn expected(text: &str) -> (Vec<String>, Vec<Record>) {
         .filter(|separator| named.is_none_or(|named| named == *separator))
     {
         let mut records = records(&text, separator).into_iter();
-        let (_, header) = records.next().expect("a file without a header has no columns");
+        let (_, header) = records.next().expect("a parsed file has a header");
         let has = |name: &str| header.iter().any(|field| field.eq_ignore_ascii_case(name));
         if has("id_number") && has("name") {
             let rows = records.filter(|(_, fields)| fields.iter().any(|field| !field.is_empty()));
             return (header, rows.collect());
         }
     }
-    panic!("a file without columns was parsed");
+    panic!("a file without the required columns was parsed");
 }
 
-/// What stood in a field before a file of rejects marked it.
+/// The field without the apostrophe that a file of rejects puts before formulas.
 fn value(field: &str, of_rejects: bool) -> String {
     match field.strip_prefix('\'') {
         Some(rest) if of_rejects && rest.starts_with(FORMULA_STARTS) => rest.to_owned(),
@@ -102,12 +101,15 @@ fn value(field: &str, of_rejects: bool) -> String {
     }
 }
 
-/// Writes a reject and reads it as a spreadsheet would: the same cells, but for the mark before formulas.
+/// Writes a reject and reads it as a spreadsheet program does: the cells are the same, except for the apostrophe before
+/// formulas.
 fn rejected(line: u64, reason: &str, fields: &[String]) {
     let bytes = [rejects_header(&[]), rejects_row(line, reason, fields)].concat();
-    let text = std::str::from_utf8(&bytes).expect("written as UTF-8");
-    let text = text.strip_prefix('\u{feff}').expect("begins with the mark");
-    // Quoted cells keep their line ends, so nothing is replaced before reading.
+    let text = std::str::from_utf8(&bytes).expect("it is written as UTF-8");
+    let text = text
+        .strip_prefix('\u{feff}')
+        .expect("it begins with the byte order mark");
+    // Line ends inside quoted cells are part of the cell, so they are not normalised here.
     let read = untrimmed_records(text, ',');
     assert_eq!(read.len(), 2, "a reject became several rows");
     let cells = &read[1].1;
@@ -115,7 +117,7 @@ fn rejected(line: u64, reason: &str, fields: &[String]) {
     assert_eq!(cells.len(), fields.len() + 2, "a reject gained or lost cells");
     let given = std::iter::once(reason).chain(fields.iter().map(String::as_str));
     for (cell, given) in cells[1..].iter().zip(given) {
-        assert!(!cell.starts_with(FORMULA_STARTS), "a formula");
+        assert!(!cell.starts_with(FORMULA_STARTS), "a cell begins like a formula");
         assert_eq!(cell.strip_prefix('\'').filter(|_| cell != given).unwrap_or(cell), given);
     }
 }
@@ -133,8 +135,9 @@ fn records(text: &str, separator: char) -> Vec<Record> {
     records
 }
 
-/// CSV as RFC 4180 has it, and where it is silent as the crate `csv` does: empty lines are skipped, a quote inside an
-/// unquoted field is a character, what follows a closing quote belongs to the field, the file's end closes all.
+/// Reads CSV by RFC 4180, and like the crate `csv` where the RFC says nothing: empty lines are skipped, a quote inside
+/// an unquoted field is a character, text after a closing quote belongs to the field, and the end of the file closes a
+/// quoted field.
 fn untrimmed_records(text: &str, separator: char) -> Vec<Record> {
     #[derive(PartialEq)]
     enum At {

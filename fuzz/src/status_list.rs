@@ -1,4 +1,4 @@
-//! A status list: no bytes make it larger than its limit, and what is read says what stands in the bytes.
+//! Status lists: no bytes make a list larger than its limit, and every list that is read has the entries of its bytes.
 
 use citycode_token::SigningKey;
 use citycode_token::status_list::{Bits, MAX_LIST_BYTES, MEDIA_TYPE_CWT, StatusList, StatusListError, read_cwt};
@@ -6,17 +6,18 @@ use coset::cbor::value::Value;
 
 use crate::city::{CITY_SEED, NOW, deterministic, signed};
 
-/// The list that is asked for.
+/// The URI of the requested list.
 pub const URI: &str = "https://s.example/03133460";
 const ALL_BITS: [Bits; 4] = [Bits::One, Bits::Two, Bits::Four, Bits::Eight];
-/// Bytes of a list that are looked at entry by entry, and compressed again: the promise does not depend on the size.
+/// The number of bytes of a list whose entries are compared, and up to which a list is compressed again. It only saves
+/// time: the properties do not depend on the size.
 const LOOKED_AT: usize = 2_048;
 
-/// Takes any bytes for a compressed list, for a signed one, and for the claims of one, the last rightly signed.
+/// Reads any bytes as a compressed list, as a signed list, and as the claims of a list with a valid signature.
 ///
 /// # Panics
-/// When a list is larger than its limit, damaged yet read, says another status than its bits, or is read from
-/// claims that ciborium does not find deterministic, for this list and in force.
+/// If a list is read that is larger than its limit, is damaged, or has another status than its bits; or if claims are
+/// accepted that according to `ciborium` are not deterministic, name another list, or are expired.
 pub fn run(input: &[u8]) {
     for bits in ALL_BITS {
         match StatusList::from_compressed(bits, input) {
@@ -26,7 +27,7 @@ pub fn run(input: &[u8]) {
                 "{error}"
             ),
         }
-        // A bomb is the same at every width, and slow.
+        // Decompressing a large input is slow, and the same for every width.
         if input.len() > LOOKED_AT {
             break;
         }
@@ -41,7 +42,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// `{ 1: -19, 4: kid, 16: media type }`, written by hand.
+/// The protected header of status lists, `{ 1: -19, 4: kid, 16: media type }`, encoded by hand.
 fn protected(key: &SigningKey) -> Vec<u8> {
     let media_type = MEDIA_TYPE_CWT.as_bytes();
     let head = [0xA3, 0x01, 0x32, 0x04, 0x44];
@@ -49,18 +50,21 @@ fn protected(key: &SigningKey) -> Vec<u8> {
     [&head, &key.key_id().0[..], &[0x10, 0x78, length], media_type].concat()
 }
 
-/// A list from one whole zlib stream: its size, its check sum (RFC 1950), its entries, and the way back.
+/// Checks a list that was read from a complete zlib stream (RFC 1950): its size, its checksum, its entries, and that it
+/// can be compressed and read again.
 fn whole(list: &StatusList, compressed: &[u8]) {
     let packed = list.packed();
-    assert!(packed.len() <= MAX_LIST_BYTES, "a list over its limit");
-    let (_, sum) = compressed.split_last_chunk().expect("zlib ends in a check sum");
-    assert_eq!(u32::from_be_bytes(*sum), adler_32(packed), "read though damaged");
+    assert!(packed.len() <= MAX_LIST_BYTES, "the list is larger than its limit");
+    let (_, sum) = compressed
+        .split_last_chunk()
+        .expect("a zlib stream ends with a checksum");
+    assert_eq!(u32::from_be_bytes(*sum), adler_32(packed), "a damaged list was read");
     let width = usize::from(list.bits().number());
     assert_eq!(list.entries() * width, packed.len() * 8);
     assert_eq!(
         list.get(u32::try_from(list.entries()).expect("16 MiB of bits")),
         None,
-        "a status behind the end"
+        "there is a status after the end"
     );
     let some = &packed[..packed.len().min(LOOKED_AT)];
     for index in 0..some.len() * 8 / width {
@@ -68,11 +72,11 @@ fn whole(list: &StatusList, compressed: &[u8]) {
             let at = index * width + bit;
             status | (some[at / 8] >> (at % 8) & 1) << bit
         });
-        assert_eq!(list.get(index as u32), Some(status), "another status than the bits say");
+        assert_eq!(list.get(index as u32), Some(status), "the status differs from the bits");
     }
     if packed.len() <= LOOKED_AT {
         let again = StatusList::from_compressed(list.bits(), list.compress().zlib());
-        assert_eq!(again.as_ref(), Ok(list), "our own zlib is not read");
+        assert_eq!(again.as_ref(), Ok(list), "the list that was compressed again differs");
     }
 }
 
@@ -85,7 +89,7 @@ fn adler_32(bytes: &[u8]) -> u32 {
     high << 16 | low
 }
 
-/// The claims of a list that was taken, as an outsider reads them.
+/// Compares the claims of an accepted list with what an independent library reads.
 fn said(payload: &[u8], list: &StatusList, issued_at: i64) {
     let claims = deterministic(payload).expect("the claims are deterministic");
     let claim = |map: &Value, key: Value| {
@@ -95,11 +99,19 @@ fn said(payload: &[u8], list: &StatusList, issued_at: i64) {
             .find(|(known, _)| *known == key)
             .map(|(_, item)| item.clone())
     };
-    assert_eq!(claim(&claims, 2.into()), Some(URI.into()), "another list");
-    assert_eq!(claim(&claims, 6.into()), Some(issued_at.into()), "another time");
+    assert_eq!(
+        claim(&claims, 2.into()),
+        Some(URI.into()),
+        "the claims name another list"
+    );
+    assert_eq!(
+        claim(&claims, 6.into()),
+        Some(issued_at.into()),
+        "the time of issue differs"
+    );
     if let Some(expires_at) = claim(&claims, 4.into()) {
         let expires_at = i128::from(expires_at.as_integer().expect("a time is an integer"));
-        assert!(expires_at > i128::from(NOW.0), "past its expiry");
+        assert!(expires_at > i128::from(NOW.0), "an expired list was accepted");
     }
     let inner = claim(&claims, 65_533.into()).expect("the list's claim");
     assert_eq!(claim(&inner, "bits".into()), Some(list.bits().number().into()));

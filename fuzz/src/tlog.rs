@@ -1,4 +1,4 @@
-//! The log and the witness that the transparency targets share, and everything that they ever signed.
+//! The fixture of the transparency targets: a log, a witness, and everything that they ever signed.
 
 use std::sync::LazyLock;
 

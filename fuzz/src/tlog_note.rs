@@ -1,4 +1,5 @@
-//! Signed notes, checkpoints and verifier keys: each has one form, and no signature is accepted that was not made.
+//! Signed notes, checkpoints and verifier keys: each has exactly one encoding, and only signatures that were made are
+//! accepted.
 
 use citycode_transparency::note::SignedNote;
 use citycode_transparency::{Checkpoint, SignedCheckpoint, VerifierKey};

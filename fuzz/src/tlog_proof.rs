@@ -1,4 +1,4 @@
-//! Proof files and openings of leaves: nothing is proved but what the log contains.
+//! Proof files and openings of leaves: only what the log contains can be proved.
 
 use citycode_transparency::LogProof;
 use citycode_transparency::leaf::Opening;
@@ -7,10 +7,11 @@ use citycode_transparency::tree::{verify_consistency, verify_inclusion};
 
 use crate::tlog::{LEAVES, OPENING, POLICY, SIZES, proof, tiles};
 
-/// Parses any bytes as a proof file, as an opening and as a statement; and takes them as the hashes of proofs.
+/// Parses any bytes as a proof file, as an opening and as a statement, and uses them as the hashes of proofs.
 ///
 /// # Panics
-/// If something is parsed that is not written in the same bytes, or if another proof than the honest one holds.
+/// If something is parsed that is not written in the same bytes, or if a proof is accepted that differs from the
+/// correct one.
 pub fn run(input: &[u8]) {
     if let Ok(parsed) = LogProof::parse(input) {
         assert_eq!(parsed.to_bytes(), input, "a proof in another form");
@@ -36,7 +37,8 @@ pub fn run(input: &[u8]) {
     as_hashes(input);
 }
 
-/// The first two bytes choose leaf or old tree, and tree; the third which hashes of the honest proof are replaced.
+/// Replaces hashes of correct proofs. The first two bytes choose the leaf or old tree and the tree; the third chooses
+/// the hashes that are replaced.
 fn as_hashes(input: &[u8]) {
     let Some(([first, second, replaced], bytes)) = input.split_first_chunk() else {
         return;

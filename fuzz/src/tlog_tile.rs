@@ -1,4 +1,4 @@
-//! Names of tiles, bundles, compact ranges and the writer's state: each has one form.
+//! Names of tiles, bundles, compact ranges and the writer's state: each has exactly one encoding.
 
 use citycode_transparency::CompactRange;
 use citycode_transparency::leaf_hash;

@@ -1,4 +1,4 @@
-//! Requests to a witness: it cosigns nothing but the trees that the log signed, in the order in which they grew.
+//! Requests to a witness: it cosigns only trees that the log signed, in the order in which they grew.
 
 use std::num::NonZeroU64;
 
@@ -8,7 +8,7 @@ use citycode_transparency::witness::{AddCheckpointRequest, Answer, MemoryOfOnePr
 
 use crate::tlog::{LOG, NOW, ORIGIN, SIZES, checkpoint, tiles};
 
-/// Sends any bytes to a witness that has cosigned the first trees, as many as the first byte says.
+/// Sends any bytes to a witness that has cosigned the first trees, the number of which is the first byte.
 ///
 /// # Panics
 /// If a request is parsed that is not written in the same bytes; if another tree is cosigned; or if the memory changed
@@ -27,7 +27,7 @@ pub fn run(input: &[u8]) {
     let count = usize::from(*cosigned) % SIZES.len();
     for sizes in SIZES[..=count].windows(2) {
         let Ok(answer) = witness.add_checkpoint(&memory, &growth(sizes[0], sizes[1]), now);
-        assert_eq!(answer.status(), 200, "an honest request");
+        assert_eq!(answer.status(), 200, "a correct request");
     }
     let Ok(before) = memory.last(ORIGIN);
     let Ok(answer) = witness.add_checkpoint(&memory, body, now);
@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// The honest request after one of these trees.
+/// The correct request after one of these trees.
 ///
 /// # Panics
 /// If the trees are larger than those of the log.

@@ -1,4 +1,4 @@
-//! Replays the committed seeds and every input that once failed, and keeps the lists of targets together.
+//! Replays the committed seeds and every input that once failed, and compares the lists of targets with each other.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ fn inputs(folder: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     entries
-        .map(|entry| entry.expect("a folder that can be listed").path())
+        .map(|entry| entry.expect("the folder can be listed").path())
         .filter(|path| path.is_file())
         .collect()
 }
 
 #[test]
-fn every_seed_and_every_input_that_once_failed_keeps_the_promise() {
+fn every_seed_and_every_input_that_once_failed_has_the_properties_of_its_target() {
     for (name, run) in TARGETS {
         let seeds = inputs(&folder("seeds", name));
         assert!(!seeds.is_empty(), "{name} has no seed");
@@ -60,9 +60,9 @@ fn every_folder_of_inputs_belongs_to_a_target() {
     }
 }
 
-/// A target whose seeds are all refused at the door would find nothing, and say that all is well.
+/// A target whose seeds are all refused at once would never reach the code that it tests, and would still pass.
 #[test]
-fn the_seeds_meant_to_be_read_are_read() {
+fn seeds_of_valid_texts_are_read() {
     let seed = |target: &str, name: &str| std::fs::read_to_string(folder("seeds", target).join(name)).unwrap();
     for name in ["token", "presentation", "spaces_and_small_letters"] {
         let scan = citycode_token::Scan::read(&seed("token_text", name)).expect(name);
@@ -80,9 +80,9 @@ fn the_seeds_meant_to_be_read_are_read() {
     }
 }
 
-/// As above, for the targets whose input is bytes; and what is meant to be refused is.
+/// The same for the targets whose input is bytes; seeds of invalid input are refused.
 #[test]
-fn the_seeds_in_bytes_are_read_or_refused_as_meant() {
+fn seeds_of_bytes_are_read_or_refused_as_expected() {
     use citycode_domain::admission::ProofState::{BadSignature, Fresh, Stale};
     use citycode_fuzz::city::{BASE_URI, CITY_SEED, KEYRING, LIVE_CLAIMS, NOW};
     use citycode_token::status_list::{Bits, StatusList, StatusListError, read_cwt};
@@ -139,9 +139,9 @@ fn the_seeds_in_bytes_are_read_or_refused_as_meant() {
     );
 }
 
-/// As above, for the transparency formats.
+/// The same for the transparency formats.
 #[test]
-fn the_seeds_of_the_transparency_formats_are_read_or_refused_as_meant() {
+fn seeds_of_the_transparency_formats_are_read_or_refused_as_expected() {
     use citycode_fuzz::tlog::{OPENING, POLICY};
     use citycode_transparency::leaf::Opening;
     use citycode_transparency::statement::CodeStatement;

@@ -1,7 +1,7 @@
-//! Quotes that are opened and never closed: one of them swallows the rest of a file into a single field.
+//! Finds a quote that is opened and never closed: the CSV parser would read the rest of the file as a single field.
 
-/// The line, from 1, of a quote that is open at the end of the text. Quotes are those of RFC 4180, as the crate `csv`
-/// reads them: only a quote at the start of a field opens, and a doubled one inside is a character.
+/// The line, counted from 1, of a quote that is still open at the end of the text. Quotes are those of RFC 4180 as the
+/// crate `csv` reads them: only a quote at the start of a field opens it, and a doubled one inside is a character.
 pub(crate) fn open_quote(text: &str, separator: u8) -> Option<u64> {
     #[derive(PartialEq)]
     enum At {

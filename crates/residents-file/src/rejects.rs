@@ -1,11 +1,11 @@
-//! Rejected rows, written so that a spreadsheet shows them and runs nothing of them, and so that the file can be
-//! imported itself once its rows are corrected: its columns are those of the file that was imported, after `line`
-//! and `reason`.
+//! Writes rejected rows to a CSV file that a spreadsheet program shows without running a formula, and that can itself
+//! be imported once its rows are corrected. Its columns are `line` and `reason`, then those of the imported file.
 
-/// First characters that make a spreadsheet take a cell for a formula (OWASP, CSV injection).
+/// The first characters of cells that spreadsheet programs interpret as formulas (OWASP, CSV Injection).
 const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// What a file of rejects begins with: a mark, that tells spreadsheets that it is UTF-8, and the columns' names.
+/// The beginning of a file of rejects: the byte order mark of UTF-8, which spreadsheet programs need, and the names of
+/// the columns.
 #[must_use]
 pub fn rejects_header(columns: &[String]) -> Vec<u8> {
     let names = ["line", "reason"].into_iter().map(str::to_owned);
@@ -13,13 +13,14 @@ pub fn rejects_header(columns: &[String]) -> Vec<u8> {
     [b"\xEF\xBB\xBF".to_vec(), record(names)].concat()
 }
 
-/// Whether bytes begin as a file of rejects does.
+/// Whether the bytes begin like a file of rejects.
 #[must_use]
 pub fn is_rejects(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\xEF\xBB\xBFline,reason,")
 }
 
-/// One rejected row with its line end: where it stood, why, and its fields. No cell begins as a formula does.
+/// One rejected row with its line end: its line in the imported file, the reason, and its fields. No cell begins like a
+/// formula.
 #[must_use]
 pub fn rejects_row(line: u64, reason: &str, fields: &[String]) -> Vec<u8> {
     let cells = [line.to_string(), neutral(reason)];
@@ -30,11 +31,11 @@ fn record(cells: impl Iterator<Item = String>) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
     writer
         .write_record(cells.collect::<Vec<_>>())
-        .expect("a Vec takes every byte, rows of any length are allowed");
-    writer.into_inner().expect("a Vec takes every byte")
+        .expect("writing to a Vec does not fail, and rows of any length are allowed");
+    writer.into_inner().expect("writing to a Vec does not fail")
 }
 
-/// A field that no spreadsheet takes for a formula.
+/// The field, with an apostrophe before it if a spreadsheet program would interpret it as a formula.
 fn neutral(field: &str) -> String {
     if field.starts_with(FORMULA_STARTS) {
         format!("'{field}")
@@ -43,7 +44,7 @@ fn neutral(field: &str) -> String {
     }
 }
 
-/// What [`neutral`] was given.
+/// The inverse of [`neutral`].
 pub(crate) fn original(field: &str) -> &str {
     match field.strip_prefix('\'') {
         Some(rest) if rest.starts_with(FORMULA_STARTS) => rest,

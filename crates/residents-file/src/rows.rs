@@ -1,4 +1,4 @@
-//! From text to rows.
+//! Parses text into rows.
 
 use encoding_rs::Encoding;
 
@@ -7,28 +7,28 @@ use crate::rejects::original;
 use crate::text::{DecidedBy, Text, read_text};
 use crate::{BadRow, Resident, ResidentsFileError, check_size};
 
-/// What may separate fields, in the order in which they are tried.
+/// The bytes that may separate fields, in the order in which they are tried.
 const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
 /// Columns that a file of rejects has before those of the file that was imported.
 const OF_REJECTS: [&str; 2] = ["line", "reason"];
 
-/// A file that was read.
+/// A parsed file.
 pub struct ResidentsFile {
-    /// The names of its columns as they stand in its first line, without those that a file of rejects adds.
+    /// The names of the columns in the first line, without those that a file of rejects adds.
     pub columns: Vec<String>,
-    /// Every row, in order. Lines without any text in their fields are no rows.
+    /// Every row, in order. A line whose fields are all empty is not a row.
     pub rows: Vec<Result<Resident, BadRow>>,
-    /// The encoding in which it was read.
+    /// The encoding with which the file was decoded.
     pub encoding: &'static Encoding,
-    /// How that was found.
+    /// How the encoding was determined.
     pub decided_by: DecidedBy,
 }
 
-/// Reads a whole file's bytes: every row of it, in order, as a resident or a bad row. `encoding` is the caller's word,
-/// over which only a byte order mark goes.
+/// Parses the bytes of a whole file: every row, in order, as a resident or a bad row. `encoding` is used unless the
+/// file has a byte order mark; without either the encoding is determined from the content.
 ///
 /// # Errors
-/// [`ResidentsFileError`].
+/// [`ResidentsFileError`] if the file as a whole is refused.
 pub fn parse(bytes: &[u8], encoding: Option<&'static Encoding>) -> Result<ResidentsFile, ResidentsFileError> {
     check_size(bytes.len() as u64)?;
     let mut text = read_text(bytes, encoding)?;
@@ -62,13 +62,13 @@ fn reader(text: &str, separator: u8) -> csv::Reader<&[u8]> {
         .from_reader(text.as_bytes())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to `map_err`")]
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes the error by value")]
 fn not_csv(error: csv::Error) -> ResidentsFileError {
     ResidentsFileError::Csv(error.to_string())
 }
 
-/// The separator that a first line `sep=;` names, as some spreadsheets write it. The line becomes an empty one, so that
-/// lines are counted as before.
+/// The separator that a first line such as `sep=;` names; some spreadsheet programs write it. The line is emptied but
+/// kept, so that the numbers of the other lines do not change.
 fn take_separator(text: &mut String) -> Option<u8> {
     let end = text.find('\n').unwrap_or(text.len());
     let named = text[..end].trim_matches('"').strip_prefix("sep=")?.as_bytes();
@@ -77,7 +77,7 @@ fn take_separator(text: &mut String) -> Option<u8> {
     Some(separator)
 }
 
-/// Which column means what.
+/// The indices of the columns that are read.
 struct Columns {
     separator: u8,
     names: Vec<String>,
@@ -85,7 +85,7 @@ struct Columns {
     name: usize,
     disability: Option<usize>,
     group: Option<usize>,
-    /// The file has the columns of a file of rejects.
+    /// Whether the file has the columns of a file of rejects.
     of_rejects: bool,
 }
 
@@ -117,7 +117,7 @@ impl Columns {
         })
     }
 
-    /// Values of a row, or names, without those of the columns that a file of rejects adds.
+    /// The given values (of a row, or the names) without those of the columns that a file of rejects adds.
     fn kept<'a>(&self, values: impl Iterator<Item = &'a str>) -> Vec<String> {
         let added = |at: usize| {
             let name = self.names.get(at).map_or("", String::as_str);
@@ -127,7 +127,7 @@ impl Columns {
         kept.map(|(_, value)| self.original(value).to_owned()).collect()
     }
 
-    /// The mark before what would be a formula is no part of a value.
+    /// The value without the apostrophe that a file of rejects puts before what a spreadsheet would run as a formula.
     fn original<'a>(&self, value: &'a str) -> &'a str {
         if self.of_rejects { original(value) } else { value }
     }
@@ -145,16 +145,16 @@ impl Columns {
             format!("the line holds bytes that are not {}", text.encoding.name())
         } else if lines.clone().count() > 1 {
             format!(
-                "a quoted field runs from line {} to line {}: a quote is missing or too many",
+                "a quoted field extends from line {} to line {}: there is a quote too few or too many",
                 lines.start(),
                 lines.end()
             )
         } else if record.iter().skip(self.names.len()).any(|extra| !extra.is_empty()) {
-            "the row has more fields than the first line names columns".to_owned()
+            "the row has more fields than the first line has columns".to_owned()
         } else if record.len() <= self.id_number.max(self.name) {
             "the row ends before its ID number and its name".to_owned()
         } else if disability.is_none() {
-            "disability is 1, yes, true, 是, or 0, no, false, 否, or empty".to_owned()
+            "disability must be 1, yes, true or 是, or 0, no, false or 否, or empty".to_owned()
         } else {
             let group = Some(field(self.group)).filter(|group| !group.is_empty());
             return Ok(Resident {
@@ -170,7 +170,8 @@ impl Columns {
     }
 }
 
-/// The line of a record's first character. What the reader gives stands before the empty lines it skipped.
+/// The line of a record's first character. The position that the CSV reader reports is before the empty lines that it
+/// skipped.
 fn line_of(text: &str, position: &csv::Position) -> u64 {
     let from = usize::try_from(position.byte()).unwrap_or(usize::MAX);
     let rest = text.as_bytes().get(from..).unwrap_or_default();

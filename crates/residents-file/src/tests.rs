@@ -66,7 +66,7 @@ fn one_foreign_line_never_changes_how_the_others_are_read() {
     );
     let latin = ["id_number,name\n1,刘备\n2,张".as_bytes(), b"\xE9a\n"].concat();
     assert_eq!(names(&latin), ["刘备", "3: the line holds bytes that are not UTF-8"]);
-    // Where lines of two bytes a character might be either, nobody guesses.
+    // Lines of two bytes a character may be valid in both encodings: such a file is refused.
     let either = ["id_number,name\n1,José\n".as_bytes(), b"2,Jos\xE9a\n"].concat();
     assert!(refusal(&either).starts_with("line 3 is not UTF-8 though other lines are"));
 }

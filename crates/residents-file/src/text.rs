@@ -1,8 +1,8 @@
-//! From bytes to text: which encoding a file is in, and which of its lines are not in it.
+//! Decodes bytes into text: determines the encoding of a file, and the lines that are not valid in it.
 //!
-//! An encoding is decided by the byte order mark, else by the caller, else strictly: UTF-8, or GB18030 where no line
-//! beyond ASCII is UTF-8. A line that is not in the file's encoding is named; good lines are never read as another
-//! encoding for its sake, since `刘备` in UTF-8 is also readable, and wrong, as GB18030.
+//! The encoding is that of the byte order mark, otherwise the one that the caller names, otherwise UTF-8, or GB18030 if
+//! no line with non-ASCII characters is valid UTF-8. A line that is not valid in the file's encoding is reported; the
+//! other lines are never decoded in another encoding because of it: `刘备` in UTF-8 is also valid GB18030, and wrong.
 
 use std::collections::BTreeSet;
 
@@ -10,31 +10,31 @@ use encoding_rs::{Encoding, GB18030, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::ResidentsFileError;
 
-/// How an encoding was found.
+/// How the encoding was determined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DecidedBy {
-    /// The file's byte order mark.
+    /// By the file's byte order mark.
     Mark,
-    /// The caller.
+    /// By the caller.
     Caller,
-    /// Every line of the file is in it, and it is not the only encoding for which that may hold.
+    /// By the content: the lines are valid in it. They may be valid in other encodings too.
     Content,
 }
 
-/// A file's text with one kind of line end, `\n`.
+/// The decoded text of a file, in which every line end is `\n`.
 #[derive(Debug)]
 pub struct Text {
-    /// The text, without its byte order mark. Bytes that are not in the encoding stand as U+FFFD.
+    /// The text, without its byte order mark. Bytes that are not valid in the encoding became U+FFFD.
     pub text: String,
     /// The encoding.
     pub encoding: &'static Encoding,
-    /// How it was found.
+    /// How the encoding was determined.
     pub decided_by: DecidedBy,
-    /// The lines, counted from 1, that hold bytes which are not in the encoding.
+    /// The lines, counted from 1, that contain bytes which are not valid in the encoding.
     pub bad_lines: BTreeSet<u64>,
 }
 
-/// Reads bytes as text.
+/// Decodes the bytes of a file. `named` is the encoding that the caller names.
 ///
 /// # Errors
 /// [`ResidentsFileError::Spreadsheet`], [`ResidentsFileError::Encoding`], [`ResidentsFileError::MixedEncodings`],
@@ -47,7 +47,7 @@ pub fn read_text(bytes: &[u8], named: Option<&'static Encoding>) -> Result<Text,
         return Err(ResidentsFileError::Spreadsheet("xls"));
     }
     let mut unmarked = bytes;
-    // Files joined by hand begin with two marks.
+    // Files that were concatenated by hand may begin with two marks.
     while let Some(rest) = unmarked.strip_prefix(b"\xEF\xBB\xBF") {
         unmarked = rest;
     }
@@ -67,7 +67,7 @@ pub fn read_text(bytes: &[u8], named: Option<&'static Encoding>) -> Result<Text,
     }
 }
 
-/// UTF-8 or GB18030, and neither where lines speak for both.
+/// Decodes as UTF-8 or as GB18030; refuses the file if some of its lines indicate UTF-8 and others GB18030.
 fn by_content(bytes: &[u8]) -> Result<Text, ResidentsFileError> {
     let text = by_lines(bytes, UTF_8, DecidedBy::Content);
     let Some(first_bad) = text.bad_lines.first().copied() else {
@@ -78,7 +78,8 @@ fn by_content(bytes: &[u8]) -> Result<Text, ResidentsFileError> {
     let (mut good, mut convincing) = (0_usize, 0_usize);
     for (_, line) in beyond_ascii.filter(|(_, line)| !line.is_ascii()) {
         good += 1;
-        // Two characters of GB18030 may happen to be one of two bytes in UTF-8, below U+0800; three bytes hardly.
+        // GB18030 text may by chance be valid UTF-8 of two bytes a character, which is below U+0800; valid UTF-8 of
+        // three bytes a character hardly occurs by chance.
         convincing += usize::from(line.chars().any(|c| u32::from(c) >= 0x800));
     }
     if convincing >= text.bad_lines.len() {
@@ -95,8 +96,8 @@ fn by_content(bytes: &[u8]) -> Result<Text, ResidentsFileError> {
     }
 }
 
-/// Line ends are found before anything is decoded: in every encoding of the standard but UTF-16, no character's
-/// later byte is a CR or an LF.
+/// Splits the bytes at line ends before it decodes them. This is correct because in every encoding of the WHATWG
+/// Encoding Standard except UTF-16 no byte of a multi-byte character is CR or LF.
 fn by_lines(bytes: &[u8], encoding: &'static Encoding, decided_by: DecidedBy) -> Text {
     let (mut text, mut bad_lines) = (String::with_capacity(bytes.len()), BTreeSet::new());
     let (mut rest, mut number) = (bytes, 1);
@@ -107,7 +108,7 @@ fn by_lines(bytes: &[u8], encoding: &'static Encoding, decided_by: DecidedBy) ->
         if had_errors {
             bad_lines.insert(number);
         }
-        // A decoder may yield a line end of its own accord; it must not become one of the file's.
+        // A decoder may produce a line end from other bytes; it must not count as a line end of the file.
         text.extend(
             decoded
                 .chars()
