@@ -18,7 +18,7 @@ pub enum DeviceKey {
 }
 
 impl DeviceKey {
-    /// The key's bytes; their length tells the algorithm.
+    /// The key's bytes; their length determines the algorithm.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -39,7 +39,7 @@ pub struct CodeClaims {
     pub issued_at: Timestamp,
     /// Expiry (`exp`), exclusive.
     pub expires_at: Timestamp,
-    /// The code's place in a status list.
+    /// The status list that contains the code, and its index there.
     pub status: StatusRef,
     /// Commitment to the holder's ID number, for kinds that some place admits after an ID check (R19).
     pub id_commitment: Option<[u8; ID_COMMITMENT_LEN]>,

@@ -41,7 +41,7 @@ pub struct CodeRef {
     pub slot: Slot,
     /// The code.
     pub code_id: CodeId,
-    /// The code's place in a status list.
+    /// The status list that contains the code, and its index there.
     pub status: StatusRef,
 }
 
@@ -175,7 +175,7 @@ pub struct HolderErased {
     pub by_officer: bool,
 }
 
-/// An issuer leased a block of places in a status list for its exclusive use. Leases are never returned.
+/// An issuer leased a block of indices of a status list for its exclusive use. Leases are never returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexBlockLeased {
     /// The list.
@@ -184,21 +184,21 @@ pub struct IndexBlockLeased {
     pub facts: ListFacts,
     /// The counter of the list in its partition, from 0; `None` for lists of version 1.
     pub counter: Option<u32>,
-    /// First place of the block.
+    /// The first index of the block.
     pub first_index: u32,
-    /// Number of places.
+    /// The number of indices.
     pub count: u32,
 }
 
-/// Commits of the log were lost, and codes may have been issued in them at these places. No code there is valid
+/// Commits of the log were lost, and codes may have been issued in them at these indices. No code there is valid
 /// unless it was issued before this event, and none is issued there after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IndexRangeRevoked {
     /// The list.
     pub list: ListId,
-    /// First place.
+    /// The first index.
     pub first_index: u32,
-    /// Number of places.
+    /// The number of indices.
     pub count: u32,
 }
 

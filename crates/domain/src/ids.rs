@@ -134,7 +134,7 @@ impl CodeKind {
 ///
 /// Names of version 2 have 0 in bits 20 to 23. Their other 28 bits are a permutation of the list's partition
 /// and counter, under a key that issuers hold, so that a name does not reveal the partition, kind or time of
-/// its codes (R29). The events that lease places in a list say what it contains, as [`ListFacts`].
+/// its codes (R29). The events that lease indices of a list state what it contains, as [`ListFacts`].
 ///
 /// Names of version 1 have a kind in bits 20 to 23, which is never 0, and encode what the list contains, from
 /// high to low: partition 8 bits, kind 4, window 16, generation 4. Only [`ListFacts::of_version_1`] decodes
@@ -234,12 +234,12 @@ impl fmt::Debug for ListId {
     }
 }
 
-/// A code's place in a status list. Each place is used by one code only and is never reused.
+/// An index of a status list. Each index is used by one code only and is never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct StatusRef {
     /// The list.
     pub list: ListId,
-    /// The place in it, from 0.
+    /// The index in it, from 0.
     pub index: u32,
 }
 

@@ -27,9 +27,9 @@ pub enum Life {
 /// The answer of a projection for (list, index, claims digest).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Status {
-    /// No code was issued at this place, as far as the projection knows.
+    /// No code was issued at this index, as far as the projection is folded.
     NeverIssued,
-    /// A code was issued at this place, but with other claims: a forgery with a stolen key (R25).
+    /// A code was issued at this index, but with other claims: a forgery with a stolen key (R25).
     OtherClaims,
     /// The code was issued with these claims.
     Issued {

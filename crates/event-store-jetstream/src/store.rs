@@ -96,7 +96,7 @@ impl EventStore for JetStreamEventStore {
     }
 
     /// Changes the metadata of the log's streams, for which the credential needs `STREAM.UPDATE` of each. Of the
-    /// credentials that `citycode secrets` creates, `provision` has this permission.
+    /// users that `citycode secrets` creates, only `upgrade` has this permission.
     async fn raise_minimum_reader(&self, to: ReaderVersion) -> Result<ReaderVersion, RaiseError> {
         minimum_reader::raise(&self.connection, to).await
     }

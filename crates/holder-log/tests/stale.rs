@@ -124,7 +124,7 @@ impl Decide for Prepared {
             current if current == self.standing => Vec::new(),
             _ => vec![standing(self.standing)],
         };
-        // The output tells on which state the last decision was based.
+        // The output shows on which state the last decision was based.
         let output = state.standing;
         Ok(Decided { events, output })
     }

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | acknowledged | written, now or (duplicate) earlier |
 //! | 10071 | refused: the expectation does not hold |
-//! | no responders, 10008, 10009, 10163, 10164, 10167; for a batch 10176, 10201, 10210 | not written; a retry may soon
-//! succeed |
+//! | no responders, 10008, 10009, 10163, 10164, 10167 | not written; a retry may soon succeed |
+//! | for a batch 10176, 10201, 10210 | not written; a retry may soon succeed |
 //! | 10158 | unknown: an earlier attempt is in flight; retry with the same bytes |
 //! | 10023, 10028, 10047, 10054, 10076, 10109, 10118 | not written; a retry will not soon succeed |
 //! | no answer | unknown; retry with the same bytes within 15 s |

@@ -1,9 +1,10 @@
 //! Buckets of the log that contain a foreign message, and the codes that cannot be checked because of it.
 //!
-//! The message may be a damaged commit, for example a revocation or an issue. So the codes of its bucket are refused if they
-//! are dead in the state, and are `cannot_check` otherwise; the same holds for the holders of the bucket. A code that is not
-//! in the log is not called forged while a bucket of its partition is confined, because the message may be its issue. In the
-//! bucket of the signing keys the message may have marked a key as compromised, so every code is `cannot_check`.
+//! The message may be a damaged commit, for example a revocation or an issue. So the codes of its bucket are refused if
+//! they are dead in the state, and are `cannot_check` otherwise; the same holds for the holders of the bucket. A code
+//! that is not in the log does not count as forged while a bucket of its partition is confined, because the message may
+//! be its issue. In the bucket of the signing keys the message may have marked a key as compromised, so every code is
+//! `cannot_check`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -29,10 +30,10 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// This, and one more bucket, which has these commits.
+    /// A copy to which one more confined bucket is added; `commits` are all commits of that bucket.
     ///
     /// # Errors
-    /// A sentence if an event of a commit cannot be decoded.
+    /// Why an event of a commit cannot be decoded, in one sentence.
     pub fn with(&self, bucket: BucketId, commits: &[RecordedCommit], layout: &Layout) -> Result<Self, String> {
         let mut codes = HashSet::new();
         for data in commits.iter().flat_map(|commit| &commit.commit.events) {
@@ -50,7 +51,7 @@ impl Confined {
         Ok(next)
     }
 
-    /// Only those of the buckets that are still confined.
+    /// A copy with only the buckets in `still`, which are the ones that are still confined.
     #[must_use]
     pub fn only(&self, still: &[BucketId], layout: &Layout) -> Self {
         let mut next = self.clone();
@@ -86,8 +87,8 @@ impl Confined {
         self.keys || self.buckets.values().any(|codes| codes.contains(&status))
     }
 
-    /// Whether a foreign message may be the issue of a code that is not in the log. A status list belongs to one partition;
-    /// a list that is not known may belong to any, and the message may be its lease.
+    /// Whether a foreign message may be the issue of a code that is not in the log. A status list belongs to one
+    /// partition; a list that is not known may belong to any, and the message may be its lease.
     #[must_use]
     pub fn may_hide_issue(&self, partition: Option<Partition>) -> bool {
         match partition {
@@ -118,7 +119,7 @@ pub(crate) fn confined_buckets(writer: &StatusWriter) -> Vec<BucketId> {
 /// Folds a foreign message into the status.
 ///
 /// # Errors
-/// A sentence if it cannot be folded.
+/// Why it cannot be folded, in one sentence.
 pub(crate) fn fold_foreign(writer: &mut StatusWriter, commit: &RecordedCommit) -> Result<(), String> {
     let Some(message) = &commit.foreign else {
         return Ok(());

@@ -1,18 +1,18 @@
-//! From commits of the event log to projections: the names of streams, decoding, and the folds that every service uses.
+//! Folds commits of the event log into projections: the names of streams, decoding, and the folds that services share.
 //!
-//! Writers fold the register of holders, verifiers and revocation the status of every code. Both decode commits, answer
-//! for foreign messages, and load and save snapshots in the same way; that way is here.
+//! Writers fold the register of holders; verifiers and revocation services fold the status of every code. Both decode
+//! commits, handle foreign messages, and load and save snapshots in the same way, so that code is in this crate.
 //!
 //! | module | does |
 //! |---|---|
-//! | `streams` | stream names and what they stand for |
-//! | `commit` | a recorded commit → events and a commit as projections take it |
-//! | `register` | the fold into the register of holders; system events go to other keepers |
+//! | `streams` | the names of event streams, and what each name identifies |
+//! | `commit` | a recorded commit → its events, and the commit type of projections |
+//! | `register` | the fold into the register of holders; it passes system events to other projections |
 //! | `status` | the fold into the status of codes, its confined buckets, its snapshot |
 //! | `confined` | what a foreign message makes uncertain |
 //! | `snapshot` | the identity of a log in snapshots, and loading the register |
 //!
-//! It leaves out appends (`holder-log`), what an event means (`domain`), and following the log (`event-store`).
+//! It does not append (`holder-log` does), interpret events (`domain`) or follow the log (`event-store`).
 
 mod commit;
 mod confined;

@@ -16,11 +16,11 @@ pub trait SystemFold: Send + Sync {
     /// Folds one event of a system stream; its sealed fields are empty.
     ///
     /// # Errors
-    /// A text, if the event cannot be folded; the follower then stops.
+    /// Why the event cannot be folded, in one sentence; the follower then stops for good.
     fn fold_system(&self, event: &Event, position: Position) -> Result<(), String>;
 
-    /// Folds an event of a holder's stream, after the register contains it; its sealed fields are empty. Must
-    /// not block.
+    /// Folds an event of a holder's stream after the register has folded it; its sealed fields are empty. An
+    /// implementation must not block.
     fn fold_holder(&self, _holder: citycode_domain::ids::HolderId, _event: &Event, _position: Position) {}
 }
 

@@ -8,10 +8,10 @@ use citycode_event_store::EventStore;
 use citycode_projection::LogIdentity;
 use citycode_projection::register::HolderRegister;
 
-/// Buffer for reading snapshot files: few system calls, little memory.
+/// Size of the buffer for reading snapshot files in bytes: few system calls, little memory.
 pub(crate) const BUFFER_BYTES: usize = 1 << 20;
 
-/// The identity of a log as snapshots carry it.
+/// The identity of a log as it is stored in snapshots.
 #[must_use]
 pub fn identity_of(store: &dyn EventStore) -> LogIdentity {
     let layout = store.layout();
@@ -23,8 +23,8 @@ pub fn identity_of(store: &dyn EventStore) -> LogIdentity {
     }
 }
 
-/// The register of holders from its snapshot file; an empty one where the file is absent, damaged, or of another log.
-/// Blocks its thread.
+/// Loads the register of holders from its snapshot file. The register is empty if the file is absent, damaged, or of
+/// another log; the log is then replayed. Blocks its thread.
 #[must_use]
 pub fn load_register(path: &Path, identity: &LogIdentity) -> HolderRegister {
     let loaded = File::open(path)

@@ -1,4 +1,4 @@
-//! The log folded into the status of every code.
+//! The fold of the log into the status of every code.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -28,8 +28,8 @@ pub struct FoldedStatus {
 }
 
 impl FoldedStatus {
-    /// From a snapshot file; empty where there is none, or where it is damaged, of another log, or has retired lists by
-    /// a clock that was ahead of `now`.
+    /// Loads the status from a snapshot file. It is empty, with the fingerprint key `key`, if there is no file, or if
+    /// the file is damaged, is of another log, or was saved after a clock ahead of `now` had retired lists.
     #[must_use]
     pub fn open(
         snapshot: Option<&Path>,
@@ -50,31 +50,31 @@ impl FoldedStatus {
         }
     }
 
-    /// For lookups.
+    /// A reader for lookups.
     #[must_use]
     pub fn reader(&self) -> &StatusReader {
         &self.reader
     }
 
-    /// What cannot be checked because of foreign messages.
+    /// The codes that cannot be checked because of foreign messages.
     #[must_use]
     pub fn uncertain(&self) -> Guard<Arc<Confined>> {
         self.confined.load()
     }
 
-    /// Up to where the log is folded.
+    /// The position up to which the log is folded.
     #[must_use]
     pub fn reaches(&self) -> LogPosition {
         let points = self.reader.points();
         LogPosition::from_sequences(points.iter().map(|point| Sequence(point.sequence)).collect())
     }
 
-    /// Writes a snapshot beside the old one and then in its place; folding waits meanwhile, lookups do not. Lists whose
-    /// codes expired long ago are retired first, unless the clock is not trusted: nothing is dropped for good by a wrong
-    /// clock. Blocks its thread.
+    /// Writes a snapshot to a temporary file, which then replaces the previous snapshot. Folding waits meanwhile,
+    /// lookups do not. Lists whose codes expired long ago are retired first if the clock is trusted, because retired
+    /// lists cannot be recovered. Blocks its thread.
     ///
     /// # Errors
-    /// What the file system says; the old snapshot stays then.
+    /// The error of the file system; the previous snapshot then remains.
     pub fn save(&self, path: &Path, clock: ClockReading) -> io::Result<()> {
         files::stream_private(path, |out| {
             let mut writer = self.writer.lock();
@@ -106,7 +106,7 @@ impl FoldedStatus {
     /// As [`citycode_event_store::follow::Fold::confine`].
     ///
     /// # Errors
-    /// A sentence, where an event of a commit cannot be decoded.
+    /// Why an event of a commit cannot be decoded, in one sentence.
     pub fn confine(&self, bucket: BucketId, commits: &[RecordedCommit]) -> Result<(), String> {
         let next = self.confined.load().with(bucket, commits, &self.layout)?;
         self.set_confined(next);
@@ -116,16 +116,17 @@ impl FoldedStatus {
     /// Folds the foreign message at the position of `recorded`, if there is one.
     ///
     /// # Errors
-    /// A sentence if it cannot be folded; following must stop then.
+    /// Why it cannot be folded, in one sentence; the follower must stop then.
     pub fn fold_foreign(&self, recorded: &RecordedCommit) -> Result<(), String> {
         fold_foreign(&mut self.writer.lock(), recorded)
     }
 
-    /// Folds a commit, given as recorded and as [`crate::projected`] makes it. Returns the alarms that it raised, or `None`
-    /// if it was folded before.
+    /// Folds a commit: `commit` is the result of [`crate::projected`] for `recorded`. Returns the alarms that it
+    /// raised, or
+    /// `None` if it was folded before.
     ///
     /// # Errors
-    /// A sentence if it cannot be folded; following must stop then.
+    /// Why it cannot be folded, in one sentence; the follower must stop then.
     pub fn fold(&self, recorded: &RecordedCommit, commit: &Commit<'_>) -> Result<Option<Vec<Alarm>>, String> {
         let applied = self.writer.lock().apply(commit);
         match applied {
@@ -140,7 +141,7 @@ impl FoldedStatus {
         }
     }
 
-    /// Buckets whose foreign message was declared can be checked again.
+    /// Releases the codes of buckets whose foreign messages were all declared.
     fn release_declared(&self) {
         let still = confined_buckets(&self.writer.lock());
         let next = self.confined.load().only(&still, &self.layout);

@@ -19,7 +19,7 @@ pub enum PolicyFileError {
     Read {
         /// The error of the operating system.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// Over [`crate::MAX_FILE_BYTES`].

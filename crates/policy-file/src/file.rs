@@ -57,7 +57,7 @@ impl PolicyFile {
     /// The policy of an event, if its text has the event's digest and is a policy.
     ///
     /// # Errors
-    /// A sentence.
+    /// Why the text is not the policy of the event, in one sentence.
     pub fn of(event: &PolicyAdopted) -> Result<Self, String> {
         let file = Self::parse(&event.text).map_err(|error| error.to_string())?;
         if file.digest != event.digest {

@@ -1,7 +1,7 @@
 //! Data of a large city for benchmarks and tests: codes, holders and commits are pure functions of their
 //! number, so that none need to be stored.
 //!
-//! The city has sixteen partitions, four kinds and three expiry windows: 192 lists. Places fill block by block,
+//! The city has sixteen partitions, four kinds and three expiry windows: 192 lists. Indices are used block by block,
 //! and out of order within a block, as with real leases.
 
 use citycode_domain::event::{CodeIssued, CodeRef, EligibilityGround, Event, HolderRegistered, Sealed, Slot};
@@ -35,7 +35,7 @@ const VALIDITY_DAYS: i64 = 30;
 /// One of the city's codes.
 #[derive(Clone, Copy, Debug)]
 pub struct CityCode {
-    /// The code's place in a status list.
+    /// The status list that contains the code, and its index there.
     pub status: StatusRef,
     /// The digest of its claims.
     pub digest: ClaimsDigest,
@@ -60,7 +60,7 @@ pub fn code(partition: u16, number: u64) -> CityCode {
     let expires_at = NOW.plus_seconds((VALIDITY_DAYS * 86_400) + window * ListFacts::WINDOW_SECONDS);
     let list = ListId::new(partition as u8, kind, expires_at, 0).expect("the city's times fit");
     let place = (number / KINDS / WINDOWS) as u32;
-    // An odd factor visits every place of the block once.
+    // An odd factor visits every index of the block once.
     let within = (place % BLOCK_LEN).wrapping_mul(2_731) % BLOCK_LEN;
     let index = place / BLOCK_LEN * BLOCK_LEN + within;
     let mut digest = [0; 32];

@@ -1,10 +1,11 @@
 //! The foreign messages of one partition up to the folded position: their positions, and which of them were
 //! declared. A bucket with an undeclared one is confined.
 //!
-//! Format in a snapshot: `"frgn" partition{partitions}`, `partition = count:u32 ( sequence:u64 bucket:u16
-//! declared:u8 digest:32 )*`,
-//! ascending by sequence.
-//! ascending by sequence.
+//! Format in a snapshot, little-endian:
+//! ```text
+//! "frgn" partition{partitions}
+//! partition = count:u32 ( sequence:u64 bucket:u16 declared:u8 digest:32 )*      ascending by sequence
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, Write};

@@ -3,7 +3,7 @@
 //!
 //! Each code takes 28 bits: four bits for state and standing, and a 24-bit fingerprint of the signed claims
 //! under a key of this verifier, so that somebody who steals a signing key cannot search offline for claims
-//! that are accepted. Eighteen codes share a cache line. Places come in blocks of [`BLOCK_LEN`], which are
+//! that are accepted. Eighteen codes share a cache line. Indices come in blocks of [`BLOCK_LEN`], which are
 //! allocated at their first code, because issuers lease whole blocks and fill them.
 //!
 //! One [`StatusWriter`] folds whole commits; any number of [`StatusReader`]s look up without lock or

@@ -18,8 +18,9 @@ use citycode_service_kit::health::{Component, HealthRegistry};
 
 use crate::{FetchError, Published, Refusal, SharedSnapshots, SnapshotKeys, Statement, object};
 
-/// Replaying so many commits takes as long as fetching the snapshot of a whole city: a verifier replays about 270,000
-/// commits per second, and fetches a hundred million codes in two or three seconds (docs/benchmarks.md).
+/// A shared snapshot is fetched only if it saves replaying more commits than this. A verifier replays 120,000 to
+/// 270,000 commits per second, and fetches a snapshot of 100 million codes in two or three seconds
+/// (docs/benchmarks.md).
 const WORTH_FETCHING: u64 = 500_000;
 /// Attempts to fetch, because a snapshot may be replaced while it is fetched.
 const ATTEMPTS: usize = 3;
@@ -128,7 +129,7 @@ impl Target<'_> {
             Published::Signed { found, .. } => found,
         };
         let statement = &found.statement;
-        // The heads are read after the statement, so an honest statement cannot be ahead of them.
+        // The heads are read after the statement, so the statement of this log's snapshot cannot be ahead of them.
         match self.log.heads().await {
             Ok(heads) => statement.check(self.shared.kind(), &self.identity, &sequences(&heads))?,
             Err(error) => {

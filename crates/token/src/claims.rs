@@ -1,8 +1,10 @@
 //! The claims of a code as a CWT payload (RFC 8392), in deterministic CBOR:
 //!
 //! ```text
-//! { 4: exp, 6: iat, 7: cti (bstr .size 8), ? 8: cnf, 65535: { "idx": uint, "uri": tstr }, -65537: [ kind, ? commitment ] }
-//! cnf        = { 1: { 1: 1, -1: 6, -2: x } / { 1: 2, -1: 1, -2: x, -3: bool } }     RFC 8747; OKP Ed25519 / EC2 P-256, y as its sign
+//! claims     = { 4: exp, 6: iat, 7: cti (bstr .size 8), ? 8: cnf,
+//!                65535: { "idx": uint, "uri": tstr }, -65537: [ kind, ? commitment ] }
+//! cnf        = { 1: { 1: 1, -1: 6, -2: x }                        RFC 8747; OKP, Ed25519
+//!                 / { 1: 2, -1: 1, -2: x, -3: bool } }            EC2, P-256, y as its sign
 //! uri        = base URI of the city + 8 lower-case hex digits of the list
 //! commitment = bstr .size 3
 //! ```
@@ -36,7 +38,7 @@ pub struct CodeClaimsToSign {
     pub issued_at: Timestamp,
     /// Expiry, exclusive; after `issued_at`, not after the year 9999.
     pub expires_at: Timestamp,
-    /// The code's place in a status list.
+    /// The status list that contains the code, and its index there.
     pub status: StatusRef,
     /// Commitment to the ID number, for kinds that some place admits after an ID check.
     pub id_commitment: Option<[u8; ID_COMMITMENT_LEN]>,

@@ -32,7 +32,7 @@ pub fn issued_code(
     }
 }
 
-/// A place in a status list as responses refer to it.
+/// An index of a status list as responses refer to it.
 fn status_place(StatusRef { list, index }: StatusRef, base_uri: &str) -> v1::StatusPlace {
     v1::StatusPlace {
         list: format!("{base_uri}{list}"),

@@ -19,9 +19,9 @@ pub enum Unit {
 /// The longest value of a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
-    /// How many.
+    /// The greatest number of units.
     pub max: usize,
-    /// Of what.
+    /// The unit.
     pub unit: Unit,
 }
 
@@ -62,8 +62,8 @@ pub const SCAN_ID: Limit = Limit::bytes(128);
 /// Why somebody looks at a person, a code or a scan.
 pub const PURPOSE: Limit = Limit::characters(200);
 
-/// Every field of a request that has a limit of its own, as `Message.field` of the protobuf files. Names of kinds, places,
-/// channels and groups have none: a policy knows them or does not.
+/// Every field of a request that has a limit of its own, as `Message.field` of the protobuf files. Names of kinds,
+/// places, channels and groups have none: a policy knows them or does not.
 pub const FIELDS: [(&str, Limit); 14] = [
     ("Authentication.method", METHOD),
     ("RegisterRequest.name", PERSON_NAME),

@@ -1,7 +1,7 @@
 //! Parses the parts of requests for which the domain has types; [`crate::limits`] bounds the others.
 //!
-//! ID numbers stay texts here, because the domain checks them and needs the local date for that. Names of kinds, places,
-//! channels and groups stay texts as well, because only a policy defines them.
+//! ID numbers stay texts here, because the domain checks them and needs the local date for that. Names of kinds,
+//! places, channels and groups stay texts as well, because only a policy defines them.
 
 mod audit;
 mod issuer;
@@ -30,7 +30,7 @@ use crate::proto::audit::v1 as audit_proto;
 /// Longest text of a code or presentation in bytes: the largest QR symbol holds 4,296 characters.
 pub const MAX_CODE_BYTES: usize = 4_296;
 
-/// Why a request cannot be taken. Says nothing of what stood in the field, except a character that no name has.
+/// Why a request is refused. It contains nothing of the field's value, except a character that no name may contain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field}: {fault}")]
 pub struct InvalidRequest {
@@ -103,10 +103,10 @@ impl InvalidRequest {
     }
 }
 
-/// The command id of a change; `None` where the caller gave none and the server draws one.
+/// Parses the command id of a change; `None` if the caller sent none, so that the server draws one.
 ///
 /// # Errors
-/// Neither empty nor 16 bytes.
+/// [`FieldFault::WrongLength`] if it has neither 0 nor 16 bytes.
 pub fn command_id(bytes: &[u8]) -> Result<Option<CommandId>, InvalidRequest> {
     if bytes.is_empty() {
         return Ok(None);
@@ -117,27 +117,27 @@ pub fn command_id(bytes: &[u8]) -> Result<Option<CommandId>, InvalidRequest> {
         .ok_or(InvalidRequest::new("command_id", wrong))
 }
 
-/// The reason of an officer's act.
+/// Parses the reason of an officer's act.
 ///
 /// # Errors
-/// Empty, too long, or with characters that must not stand in a line of text.
+/// [`FieldFault::Reason`] if it is empty, too long, or contains control or invisible characters.
 pub fn reason(text: &str) -> Result<ActReason, InvalidRequest> {
     ActReason::parse(text).map_err(|invalid| InvalidRequest::new("reason", FieldFault::Reason(invalid)))
 }
 
-/// A code id from its 16 hex digits.
+/// Parses a code id from its 16 hex digits.
 ///
 /// # Errors
-/// Anything else.
+/// [`FieldFault::NotHex`] for any other text.
 pub fn code_id(field: &'static str, text: &str) -> Result<CodeId, InvalidRequest> {
     let digits = CodeId::LEN * 2;
     CodeId::from_hex(text).ok_or(InvalidRequest::new(field, FieldFault::NotHex { digits }))
 }
 
-/// A key id from its 8 hex digits.
+/// Parses a key id from its 8 hex digits.
 ///
 /// # Errors
-/// Anything else.
+/// [`FieldFault::NotHex`] for any other text.
 pub fn key_id(field: &'static str, text: &str) -> Result<KeyId, InvalidRequest> {
     let digits = KeyId::LEN * 2;
     KeyId::from_hex(text).ok_or(InvalidRequest::new(field, FieldFault::NotHex { digits }))

@@ -24,20 +24,20 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 #[openapi(
     info(
         title = "citycode",
-        description = "Codes are issued, die and are checked. Every error is an RFC 9457 problem with a stable `code`. Times are RFC 3339 in UTC. Unknown fields are refused. ID numbers never stand in a URL.",
+        description = "This API issues, invalidates and checks QR codes. Every error is an RFC 9457 problem with a stable `code`. Times are RFC 3339 in UTC. Unknown fields are refused. URLs never contain ID numbers.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     // No media type describes the content of lines.
     components(schemas(VerifyBody, VerdictAnswer<'static>, ImportOptions, ImportRow, ImportAnswer<'static>, RunAnswer<'static>, WhatIfAnswer<'static>)),
     tags(
-        (name = "residents", description = "Who is known, and who may act for whom"),
-        (name = "codes", description = "Getting codes and losing them"),
-        (name = "officers", description = "An officer's and the health authority's acts"),
+        (name = "residents", description = "Registration of residents, their names, and family relationships"),
+        (name = "codes", description = "Issuing, reprinting and listing codes, and loss reports"),
+        (name = "officers", description = "Acts of officers and of the health authority"),
         (name = "checking", description = "Scans at places"),
-        (name = "keys", description = "Signing keys and status lists, for everyone"),
-        (name = "tokens", description = "Access tokens for trials, where one process is the whole system"),
-        (name = "audit", description = "What happened, and why a verdict was given"),
-        (name = "policy", description = "What is data here"),
+        (name = "keys", description = "Public signing keys and status lists"),
+        (name = "tokens", description = "Access tokens for trials; only with `citycode up`"),
+        (name = "audit", description = "Histories of codes, explanations of verdicts, and audits of a period"),
+        (name = "policy", description = "The kinds, places and channels of the city's policy"),
     )
 )]
 struct Frame;

@@ -1,4 +1,4 @@
-//! The log, folded into what scans look at.
+//! The fold of the log into the state that scans read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use citycode_token::Keyring;
 
 use crate::memory::Memory;
 
-/// What scans and the fold share.
+/// The state that the fold writes and scans read.
 pub(crate) struct Folded {
     pub(crate) status: FoldedStatus,
     pub(crate) memory: Memory,
@@ -25,7 +25,8 @@ pub(crate) struct Folded {
 }
 
 impl Folded {
-    /// Without any signing key or policy yet: a snapshot holds none. `secret` is random for each process.
+    /// A state without signing keys and policies, which a snapshot does not contain. `secret` is random for each
+    /// process.
     pub(crate) fn new(status: FoldedStatus, policy: PolicyDigest, secret: &[u8; 16]) -> Self {
         Self {
             status,

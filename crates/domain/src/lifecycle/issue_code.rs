@@ -40,7 +40,7 @@ pub struct PersonFacts {
 pub struct IssueDraw {
     /// The new code's id.
     pub code_id: CodeId,
-    /// Its place in a status list of this kind and expiry window.
+    /// Its index in a status list of this kind and expiry window.
     pub status: StatusRef,
 }
 

@@ -42,7 +42,7 @@ pub struct SlotState {
 pub struct HeldCode {
     /// The code.
     pub code_id: CodeId,
-    /// The code's place in a status list.
+    /// The status list that contains the code, and its index there.
     pub status: StatusRef,
     /// Start of validity, inclusive.
     pub issued_at: Timestamp,

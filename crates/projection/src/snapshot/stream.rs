@@ -88,7 +88,7 @@ impl<R: Read> Input<R> {
         self.hash_taken();
         (self.hashed, self.taken, self.filled) = (0, 0, 0);
         loop {
-            // Once the buffer is full, this asks for no byte and gets none.
+            // Once the buffer is full, this reads zero bytes.
             match self.inner.read(&mut self.buffer[self.filled..]) {
                 Ok(0) => break,
                 Ok(count) => self.filled += count,

@@ -5,7 +5,7 @@ use citycode_domain::ids::{ListId, StatusRef};
 /// A protocol violation in a commit: something that a correct writer never appends. The rest of the commit was folded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alarm {
-    /// A second code was issued at a place. The place keeps the first one; the second is reported as other
+    /// A second code was issued at an index. The index keeps the first one; the second is reported as other
     /// claims (R25).
     IndexTakenTwice(StatusRef),
     /// An event refers to a code in a list of another partition than its commit's, or in a list that was never

@@ -1,4 +1,4 @@
-//! Lists of entries, in blocks of 4,096 places.
+//! Lists of entries, in blocks of 4,096 indices.
 //!
 //! A block has 228 cache lines of 18 entries each: 18 × 28 = 504 of 512 bits, so a lookup reads one line. The
 //! table of blocks is a radix tree of two levels, 256 × 256. Each slot is filled once and never moved, so that
@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::entry::{ENTRY_BITS, Entry, TWO_BIT_INVALID};
 
-/// Places of a block, which an issuer leases at once.
+/// The number of indices of a block, which an issuer leases at once.
 pub const BLOCK_LEN: u32 = 4_096;
-/// Limit of places of one list. An issuer starts another list beyond it.
+/// Limit of indices of one list. An issuer starts another list beyond it.
 pub const MAX_LIST_LEN: u32 = BLOCK_LEN * MAX_BLOCKS;
 /// Limit of blocks of one list: two levels of [`FAN_OUT`].
 pub(super) const MAX_BLOCKS: u32 = 65_536;
@@ -48,7 +48,7 @@ impl Block {
         (&line[word], &line[word + 1], bit % 32)
     }
 
-    /// The entry at a place of the block (modulo its length).
+    /// The entry at an index of the block (modulo its length).
     pub(super) fn load(&self, place: u32) -> Entry {
         let (low, high, shift) = self.locate(place);
         let both = u64::from(low.load(Ordering::Relaxed)) | (u64::from(high.load(Ordering::Relaxed)) << 32);
@@ -141,7 +141,7 @@ impl List {
             })
     }
 
-    /// Two bits per place up to the end of the last block; each block is read through `read`.
+    /// Two bits per index up to the end of the last block; each block is read through `read`.
     pub(super) fn two_bits(&self, mut read: impl FnMut(&Block, &mut Vec<u8>)) -> Vec<u8> {
         const BYTES: usize = BLOCK_LEN as usize / 4;
         let invalid = [TWO_BIT_INVALID * 0b0101_0101; BYTES];

@@ -8,7 +8,7 @@ use citycode_domain::status::{Death, Life};
 
 use super::entry::Entry;
 
-/// The effect of an event on one place of a status list.
+/// The effect of an event on one index of a status list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// A code was issued there.
@@ -35,8 +35,8 @@ pub enum StatusChange {
     SetStanding(Standing),
 }
 
-/// Calls `each` for every place whose status the event changes, in order. [`Event::IndexRangeRevoked`] is not included:
-/// it concerns the places without a code.
+/// Calls `each` for every index whose status the event changes, in order. [`Event::IndexRangeRevoked`] is not included:
+/// it concerns the indices without a code.
 pub fn effects_of(event: &Event, mut each: impl FnMut(&CodeRef, Effect)) {
     if let Event::CodeIssued(issued) = event {
         // The old code ends before the new one starts, so that two are never valid at once, even under the lock.

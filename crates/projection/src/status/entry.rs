@@ -22,14 +22,14 @@ const FINGERPRINT_MASK: u32 = (1 << FINGERPRINT_BITS) - 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Entry(pub(super) u32);
 
-/// The two-bit value of an invalid place in a published status list, which includes places never issued.
+/// The two-bit value of an invalid index in a published status list, which includes indices without a code.
 pub(super) const TWO_BIT_INVALID: u8 = 1;
 
 impl Entry {
     /// No code was issued there.
     pub(super) const NEVER: Self = Self(0);
 
-    /// A revoked place without a known code: a code may have been issued there in commits that were lost.
+    /// A revoked index without a known code: a code may have been issued there in commits that were lost.
     pub(super) const VOID: Self = Self(1);
 
     /// The entry of a code that was just issued.

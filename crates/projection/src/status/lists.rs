@@ -1,4 +1,4 @@
-//! Every status list of the log: what it contains, and its places.
+//! Every status list of the log: what it contains, and its entries.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Known {
         self.places.as_ref().map_or(Entry::NEVER, |list| list.load(index))
     }
 
-    /// Its places, if a code was issued in it and it is not retired.
+    /// Its entries, if a code was issued in it and it is not retired.
     pub(super) fn used(&self) -> Option<&Arc<List>> {
         self.places.as_ref().filter(|list| list.blocks().next().is_some())
     }

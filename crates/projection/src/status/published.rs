@@ -12,7 +12,7 @@ use super::lists::Lists;
 use super::partition::PartitionStatus;
 use super::standings::Standings;
 
-/// The value of a valid place in published lists.
+/// The value of a valid index in published lists.
 const VALID: u8 = 0;
 const SUSPENDED: u8 = 2;
 

@@ -43,7 +43,7 @@ pub struct StatusReader {
 }
 
 impl StatusReader {
-    /// The status of the code at this place, if it was issued with exactly these claims.
+    /// The status of the code at this index, if it was issued with exactly these claims.
     ///
     /// Status and position are consistent while commits are folded. A list that the log does not contain has no
     /// codes as far as the log was folded; the answer is then never issued, without partition, sequence 0, and
@@ -137,8 +137,8 @@ impl StatusReader {
         facts.is_some_and(|facts| self.shared.is_retired(&facts))
     }
 
-    /// A list with two bits per place, least significant first: 0 valid, 1 invalid or never issued, 2
-    /// suspended. It ends with the last block of 4,096 places in which a code was issued, and is empty if there
+    /// A list with two bits per index, least significant first: 0 valid, 1 invalid or never issued, 2
+    /// suspended. It ends with the last block of 4,096 indices in which a code was issued, and is empty if there
     /// is none.
     ///
     /// Each block is consistent, but not the whole list; [`super::StatusWriter::export_two_bit`] between two
@@ -154,7 +154,7 @@ impl StatusReader {
         self.shared.alarm_count.load(Ordering::Relaxed)
     }
 
-    /// Number of allocated places: those of issued codes and the rest of their blocks. For metrics.
+    /// Number of allocated indices: those of issued codes and the rest of their blocks. For metrics.
     #[must_use]
     pub fn allocated_places(&self) -> u64 {
         self.shared.allocated_places.load(Ordering::Relaxed)

@@ -234,7 +234,7 @@ fn load_names<R: Read>(
     Ok(())
 }
 
-/// Reads the lists in which codes were issued into the table; returns the number of their places.
+/// Reads the lists in which codes were issued into the table; returns the number of their indices.
 fn load_lists<R: Read>(input: &mut Input<R>, partitions: u16, table: &mut Table) -> Result<u64, LoadError> {
     let mut places = 0;
     let mut bytes = Box::new([0; BLOCK_BYTES]);

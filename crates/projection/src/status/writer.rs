@@ -64,7 +64,7 @@ struct Change {
 enum Update {
     Issue(Entry),
     Change(StatusChange),
-    /// Revokes this many places from this one on, except those with a known code.
+    /// Revokes this many indices from this one on, except those with a known code.
     Void(u32),
 }
 
@@ -274,7 +274,7 @@ impl StatusWriter {
         }
     }
 
-    /// Allocates the blocks of the range, so that the list shows all of its places as invalid.
+    /// Allocates the blocks of the range, so that the list shows all of its indices as invalid.
     fn plan_range(&mut self, partition: u16, range: &IndexRangeRevoked, alarms: &mut Vec<Alarm>) {
         let IndexRangeRevoked {
             list: id,
@@ -366,7 +366,7 @@ impl StatusWriter {
 
     /// Removes and returns the lists whose codes have all expired at `now`. Their codes are reported as never
     /// issued afterwards, which does not affect verdicts at that time: expiry takes precedence (R23).
-    /// [`StatusReader::is_retired`] tells callers that ask about an earlier time. If no list is removed nothing
+    /// Callers that ask about an earlier time use [`StatusReader::is_retired`]. If no list is removed nothing
     /// changes, so the snapshot equals that of a fresh replay.
     pub fn retire(&mut self, now: Timestamp) -> Vec<ListId> {
         let before = self.shared.lists.load();

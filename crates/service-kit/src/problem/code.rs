@@ -116,7 +116,8 @@ codes! {
         None;
     /// No scan is recorded under this id.
     NoRecord = "no_record", exit 4, http 404, grpc NotFound, "No such scan is recorded",
-        Some("Check the device and the scan id; a scan that was dropped or asked about another time has no record.");
+        Some("Check the device and the scan id, and try again a second after the scan; a scan that was dropped, or asked \
+              about another time, has no record.");
     /// The records of that time were destroyed when their retention ended.
     Retention = "retention", exit 4, http 404, grpc NotFound, "The records of that day are destroyed",
         None;

@@ -173,8 +173,8 @@ impl FromPayload for v1::HolderErased {
     }
 }
 
-/// Returns the number of places of a block if the last one is a valid index; otherwise a fold would have to
-/// guess. An empty block has no last place and is refused too.
+/// Returns the number of indices of a block if the last one is valid; otherwise a fold would have to guess. An empty
+/// block has no last index and is refused too.
 fn block_len(first_index: u32, count: u32) -> Result<u32, BadField> {
     count
         .checked_sub(1)

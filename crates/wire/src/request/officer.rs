@@ -13,7 +13,7 @@ use crate::proto::revocation::v1;
 /// An officer's act on one kind of one holder (R22).
 #[derive(Clone, PartialEq, Eq)]
 pub struct OfficerAct {
-    /// The caller's name for this attempt; none where the server draws one.
+    /// The caller's id of the command; `None` if the server draws one.
     pub command_id: Option<CommandId>,
     /// Name of the kind, which the policy resolves.
     pub kind: String,
@@ -21,7 +21,7 @@ pub struct OfficerAct {
     pub id_number: String,
     /// The guardian's ID number, unchecked. Personal.
     pub guardian_id_number: Option<String>,
-    /// Why.
+    /// The officer's reason. Personal.
     pub reason: ActReason,
 }
 
@@ -33,16 +33,16 @@ impl fmt::Debug for OfficerAct {
     }
 }
 
-/// The health authority's word (R21).
+/// Sets a holder's standing, by the health authority (R21).
 #[derive(Clone, PartialEq, Eq)]
 pub struct StandingAct {
-    /// The caller's name for this attempt; none where the server draws one.
+    /// The caller's id of the command; `None` if the server draws one.
     pub command_id: Option<CommandId>,
     /// The holder's ID number, unchecked. Personal.
     pub id_number: String,
     /// The standing from now on.
     pub standing: Standing,
-    /// Why.
+    /// The authority's reason. Personal.
     pub reason: ActReason,
 }
 
@@ -52,10 +52,10 @@ impl fmt::Debug for StandingAct {
     }
 }
 
-/// The end of a code that an officer names by its id (R22).
+/// Revokes a code that an officer names by its id (R22).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RevokeCodeAct {
-    /// The caller's name for this attempt; none where the server draws one.
+    /// The caller's id of the command; `None` if the server draws one.
     pub command_id: Option<CommandId>,
     /// The code.
     pub code_id: CodeId,

@@ -308,10 +308,10 @@ async fn gates(tour: &mut Tour<'_>) -> Result<(), Failure> {
 /// The standing set by the health authority, at a gate and at the sampling desk (R21).
 async fn standings(tour: &mut Tour<'_>, person: &str, phone: &(crate::phone::Phone, String)) -> Result<(), Failure> {
     let guide = tour.guide;
-    for (standing, expected) in [
-        ("red", "refuse / standing_red"),
-        ("yellow", "refuse / standing_yellow"),
-        ("green", OK),
+    for (standing, question, expected) in [
+        ("red", "a red standing at a gate", "refuse / standing_red"),
+        ("yellow", "a yellow standing at a gate", "refuse / standing_yellow"),
+        ("green", "a green standing at a gate", OK),
     ] {
         guide
             .post(
@@ -320,8 +320,7 @@ async fn standings(tour: &mut Tour<'_>, person: &str, phone: &(crate::phone::Pho
             )
             .await?;
         let shown = guide.show(&format!("gate-{standing}"), phone, 0)?;
-        tour.scan("the health authority's word at a gate", &shown, "sentinel", expected)
-            .await?;
+        tour.scan(question, &shown, "sentinel", expected).await?;
         tour.scan("… and at the sampling desk", &shown, "sampling_desk", OK)
             .await?;
     }

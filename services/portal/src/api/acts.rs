@@ -48,7 +48,7 @@ pub(crate) struct ReportLossBody {
 /// Reports a code lost; it becomes invalid. The code itself is not needed.
 #[utoipa::path(post, path = "/api/v1/report-loss", tag = "codes", request_body = ReportLossBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
-    responses((status = 200, description = "The code that died", body = ConcernedCode)))]
+    responses((status = 200, description = "The code that became invalid", body = ConcernedCode)))]
 pub(crate) async fn report_loss(
     State(shared): SharedState,
     call: Call,
@@ -105,7 +105,7 @@ macro_rules! officer_message {
 /// Revokes a code permanently.
 #[utoipa::path(post, path = "/api/v1/revoke", tag = "officers", request_body = OfficerBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
-    responses((status = 200, description = "The code that died", body = ConcernedCode)))]
+    responses((status = 200, description = "The code that became invalid", body = ConcernedCode)))]
 pub(crate) async fn revoke(
     State(shared): SharedState,
     call: Call,
@@ -134,7 +134,7 @@ pub(crate) struct RevokeCodeBody {
 /// Revokes a code by its id, if its holder is no longer known.
 #[utoipa::path(post, path = "/api/v1/revoke-code", tag = "officers", request_body = RevokeCodeBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
-    responses((status = 200, description = "The code that died", body = ConcernedCode)))]
+    responses((status = 200, description = "The code that became invalid", body = ConcernedCode)))]
 pub(crate) async fn revoke_code(
     State(shared): SharedState,
     call: Call,
@@ -153,7 +153,7 @@ pub(crate) async fn revoke_code(
 /// Puts a hold on a kind of a holder: its code is refused until it is reinstated, and none can be issued.
 #[utoipa::path(post, path = "/api/v1/suspend", tag = "officers", request_body = OfficerBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
-    responses((status = 200, description = "The code that is held", body = ConcernedCode)))]
+    responses((status = 200, description = "The code that is on hold", body = ConcernedCode)))]
 pub(crate) async fn suspend(
     State(shared): SharedState,
     call: Call,

@@ -49,7 +49,7 @@ pub(crate) struct IssueBody {
 /// Issues a code. An earlier valid code of the kind is superseded by it.
 #[utoipa::path(post, path = "/api/v1/issue", tag = "codes", request_body = IssueBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
-    responses((status = 200, description = "The code that lives now", body = CodeAnswer)))]
+    responses((status = 200, description = "The issued code", body = CodeAnswer)))]
 pub(crate) async fn issue(
     State(shared): SharedState,
     call: Call,
@@ -174,7 +174,7 @@ pub(crate) struct CodeStateAnswer<'a> {
 /// Returns the holder's codes and their states.
 #[utoipa::path(post, path = "/api/v1/codes", tag = "codes", request_body = CodesBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid",
-        description = "The question's id: the same question with the same assertion is answered again")),
+        description = "The request's id: the same request with the same assertion is answered again")),
     responses((status = 200, description = "The holder's codes", body = CodesAnswer)))]
 pub(crate) async fn codes(
     State(shared): SharedState,

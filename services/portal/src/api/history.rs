@@ -66,7 +66,7 @@ pub(crate) struct HistoryEntryAnswer<'a> {
 /// Returns the history of a code. With `kind` and `id_number`: of the holder's valid code of that kind or, if there is
 /// none, of the last one.
 #[utoipa::path(post, path = "/api/v1/history", tag = "audit", request_body = HistoryBody,
-    responses((status = 200, description = "The code's life in the order of the log", body = HistoryAnswer)))]
+    responses((status = 200, description = "The code's events in the order of the log", body = HistoryAnswer)))]
 pub(crate) async fn history(
     State(shared): SharedState,
     call: Call,

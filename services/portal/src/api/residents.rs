@@ -40,7 +40,7 @@ pub(crate) struct RegisterBody {
 /// Registers a resident. Repeating it with the same number changes nothing and has the same answer.
 #[utoipa::path(post, path = "/api/v1/register", tag = "residents", request_body = RegisterBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
-    responses((status = 200, description = "The person is known now; the same whether it was known before or not", body = Done)))]
+    responses((status = 200, description = "The person is registered; the same if it was registered before", body = Done)))]
 pub(crate) async fn register(
     State(shared): SharedState,
     call: Call,
@@ -209,7 +209,7 @@ pub(crate) struct EraseBody {
 /// Ends the holder's codes, then destroys the personal data. It cannot be undone.
 #[utoipa::path(post, path = "/api/v1/erase", tag = "residents", request_body = EraseBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid", description = "The command's id")),
-    responses((status = 200, description = "The person is forgotten", body = Done)))]
+    responses((status = 200, description = "The person is erased", body = Done)))]
 pub(crate) async fn erase(
     State(shared): SharedState,
     call: Call,

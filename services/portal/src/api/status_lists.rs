@@ -50,11 +50,11 @@ pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Resu
 /// Returns one signed status list: a CWT, or a JWT if `Accept` asks for it.
 #[utoipa::path(get, path = "/api/v1/status-lists/{list}", operation_id = "get_status_list", tag = "keys",
     params(("list" = String, Path, description = "The list, 8 hex digits"),
-        ("If-None-Match" = Option<String>, Header, description = "Entity tag of the copy that is there")),
+        ("If-None-Match" = Option<String>, Header, description = "Entity tag of the client's copy")),
     responses(
         (status = 200, description = "The signed list", content((Binary = "application/statuslist+cwt"), (String = "application/statuslist+jwt")),
             headers(("ETag" = String, description = "Entity tag"))),
-        (status = 304, description = "The copy still holds")))]
+        (status = 304, description = "The client's copy is current")))]
 pub(crate) async fn get(
     State(shared): SharedState,
     list: Result<Path<String>, PathRejection>,

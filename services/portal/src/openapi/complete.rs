@@ -16,25 +16,24 @@ const PUBLIC: [&str; 5] = [
 
 /// Statuses that any operation may return in addition to its own, with their meaning.
 const PROBLEM_STATUSES: [(u16, &str); 11] = [
-    (400, "The request cannot be understood, or a value in it is not one"),
+    (400, "The request is malformed, or a value has the wrong form"),
     (401, "No valid access token"),
     (403, "The caller, or its channel, may not do that"),
-    (404, "Not known, or no valid code"),
+    (404, "It does not exist, or there is no valid code"),
     (405, "The path does not support that method"),
-    (409, "A rule forbids it as things stand"),
+    (409, "A rule forbids it in the present state"),
     (413, "Larger than allowed"),
     (422, "A value breaks a rule, or the picture cannot be read"),
     (429, "Too many calls"),
-    (500, "An error of our own"),
+    (500, "An internal error"),
     (
         503,
-        "Something needed cannot be reached; try again with the same command id",
+        "A service that is needed cannot be reached; try again with the same command id",
     ),
 ];
 
-/// Longest values of requests: (property, limit). `maxLength` counts characters, so a limit in bytes is reached earlier by
-/// a text that is not ASCII; white space around names, reasons and purposes does
-/// not count.
+/// Longest values of requests: (property, limit). `maxLength` counts characters, so a limit in bytes is reached earlier
+/// by a text that is not ASCII; white space around names, reasons and purposes does not count.
 const REQUEST_LIMITS: [(&str, Limit); 13] = [
     ("Authentication/method", METHOD),
     ("RegisterBody/name", PERSON_NAME),

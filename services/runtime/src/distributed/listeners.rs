@@ -60,7 +60,7 @@ impl Listeners {
         let listener = listener.limited(settings.limits.clone());
         let health = HealthRegistry::new();
         let serving = health.component("serving");
-        serving.starting("the service is coming up");
+        serving.starting("the service is starting");
         let inner = Arc::new(OnceLock::new());
         let (grpc_health, keep_health) = health.grpc(&SERVICES, stopped.clone());
         tokio::spawn(keep_health);

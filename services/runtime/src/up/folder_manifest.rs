@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 const NAME: &str = "manifest.toml";
 /// The format that this program writes, and the newest that it reads.
 const FORMAT: u32 = 1;
-const COMMENT: &str = "# Which log this data folder belongs to, and which parts must stand in it. citycode writes this file.\n\
+const COMMENT: &str = "# The log to which this data folder belongs, and the parts that it must contain. citycode writes this file.\n\
                        # Back it up and restore it together with the parts.\n";
 
 /// A part of the data folder that cannot be derived from others.

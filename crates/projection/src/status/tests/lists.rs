@@ -1,4 +1,4 @@
-//! Tests of lists: what is published, when they retire, and which places of lost commits are revoked.
+//! Tests of lists: what is published, when they retire, and which indices of lost commits are revoked.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn saved(writer: &StatusWriter) -> Vec<u8> {
     bytes
 }
 
-/// The two bits of a place in a published list.
+/// The two bits of an index in a published list.
 fn bits_at(list: &[u8], index: u32) -> u8 {
     (list[index as usize / 4] >> (index % 4 * 2)) & 3
 }
