@@ -109,7 +109,7 @@ fn token(code: &Value) -> String {
     code["token"].as_str().expect("a code").to_owned()
 }
 
-/// A person with a dead and a live code, and their bucket of the log.
+/// A person with a dead and a valid code, and their bucket of the log.
 struct Person {
     id_number: String,
     dead: String,
@@ -137,7 +137,7 @@ async fn person(city: &City, portal: &str, seed: u64) -> Person {
 async fn only_one_bucket_is_confined(city: &City, services: &Services, struck: &Person, other: &Person) {
     let portal = services.portal.url();
     let decides = async |code: &str, decision: &str| city.decision(portal, PLACE, code).await.starts_with(decision);
-    eventually("the living code cannot be checked", PATIENCE, || {
+    eventually("the valid code cannot be checked", PATIENCE, || {
         decides(&struck.live, "cannot_check/too_stale")
     })
     .await;
@@ -172,7 +172,7 @@ async fn restarts_apply_the_declarations(city: &City, mut services: Services, de
     let portal = services.portal.url().to_owned();
     for name in ["verifier", "newcomer"] {
         services.verifier = verifier_instead(city, services.verifier, name).await;
-        eventually("the living code is admitted after a start", PATIENCE, || async {
+        eventually("the valid code is admitted after a start", PATIENCE, || async {
             city.decision(&portal, PLACE, living).await.starts_with("admit")
         })
         .await;
@@ -191,7 +191,7 @@ async fn a_foreign_message_confines_only_its_bucket_until_it_is_declared() {
     let struck = person(&city, &portal, 7).await;
     let mut other = person(&city, &portal, 8).await;
     let decides = async |code: &str, decision: &str| city.decision(&portal, PLACE, code).await.starts_with(decision);
-    eventually("the living code is admitted", PATIENCE, || {
+    eventually("the valid code is admitted", PATIENCE, || {
         decides(&struck.live, "admit")
     })
     .await;

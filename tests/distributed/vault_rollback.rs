@@ -131,7 +131,7 @@ async fn r03_people_who_are_missing_in_a_restored_vault_get_no_second_valid_code
     let with = |more: &[&'static str]| [&step[..], more].concat();
     let of_newer = ["vault", "suspend-unknown", "--backup", &newer, "--count", "1"];
     is_refused(&city, "issuer", &of_newer, &["is older than it"]).await;
-    is_refused(&city, "issuer", &step, &["1 of 2 live codes", "--count 1"]).await;
+    is_refused(&city, "issuer", &step, &["1 of 2 codes that are not dead", "--count 1"]).await;
     is_refused(&city, "issuer", &with(&["--count", "0"]), &["--count 1"]).await;
     let listed = succeeds(&city, "issuer", &with(&["--dry-run"])).await;
     let listed: Value = serde_json::from_str(&listed).expect("JSON");

@@ -18,9 +18,9 @@ use citycode_service_kit::health::{Component, HealthRegistry};
 
 use crate::{FetchError, Published, Refusal, SharedSnapshots, SnapshotKeys, Statement, object};
 
-/// A shared snapshot is fetched only if it saves replaying more commits than this. A verifier replays 120,000 to
-/// 270,000 commits per second, and fetches a snapshot of 100 million codes in two or three seconds
-/// (docs/benchmarks.md).
+/// A shared snapshot is fetched only if it saves replaying more commits than this: replaying so many takes as long as
+/// fetching. A verifier replays about 127,000 commits per second, and fetches a snapshot of 100 million codes in two or
+/// three seconds (docs/benchmarks.md).
 const WORTH_FETCHING: u64 = 500_000;
 /// Attempts to fetch, because a snapshot may be replaced while it is fetched.
 const ATTEMPTS: usize = 3;

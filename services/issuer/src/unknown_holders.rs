@@ -1,4 +1,4 @@
-//! Ends codes of people who are not in the vault. Such a person can register again, so their live codes are suspended
+//! Ends codes of people who are not in the vault. Such a person can register again, so their valid codes are suspended
 //! or revoked first. Otherwise the same person would have two valid codes, and a loss report would affect only one
 //! (R3). A family code depends on its guardian too, who would get another one as a new holder.
 
@@ -60,7 +60,7 @@ impl Whose<'_> {
     }
 }
 
-/// Live codes of one holder.
+/// Codes of one holder that are not dead.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HoldersCodes {
     holder: HolderId,
@@ -68,7 +68,7 @@ pub struct HoldersCodes {
     pub codes: Vec<CodeId>,
 }
 
-/// The live codes that `end` would change. Codes that are ended already are not returned again.
+/// The codes that are not dead and that `end` would change. Codes that were ended before are not returned again.
 pub fn codes_to_end(log: &HolderLog, whose: Whose<'_>, end: End, now: Timestamp) -> Vec<HoldersCodes> {
     let holders = log.register().holders().into_iter();
     let found = holders.filter_map(|holder| {
@@ -81,15 +81,15 @@ pub fn codes_to_end(log: &HolderLog, whose: Whose<'_>, end: End, now: Timestamp)
     found.collect()
 }
 
-/// The number of live codes.
+/// The number of codes that are not dead.
 pub fn living_codes(log: &HolderLog, now: Timestamp) -> u64 {
     let holders = log.register().holders().into_iter();
     let of_each = holders.filter_map(|holder| Some(log.register().get(holder)?.0.all_alive(now).count() as u64));
     of_each.sum()
 }
 
-/// The holders and guardians of live codes who are not in the vault. A person is stored in the vault before the log
-/// registers them, so concurrent registrations are not reported.
+/// The holders and guardians of codes that are not dead who are missing from the vault. A person is stored in the vault
+/// before the log registers them, so concurrent registrations are not reported.
 ///
 /// # Errors
 /// [`VaultError`].

@@ -68,7 +68,7 @@ pub struct ProvisionArgs {
     #[arg(long, default_value_t = 4_096)]
     scan_buckets: u32,
     /// Create an empty vault although the log has commits, because the vault is lost and has no backup. The first
-    /// issuer suspends every live code before it serves calls. LOGID, the log's identity, confirms it.
+    /// issuer suspends every valid code before it serves calls. LOGID, the log's identity, confirms it.
     #[arg(long, value_name = "vault=LOGID", conflicts_with_all = ["no_vault", "import_follows"])]
     begin_anew: Option<BeginAnew>,
     /// Create an empty vault although the log has commits, because `citycode vault import` imports its people next. No

@@ -8,7 +8,7 @@
 //!
 //! People whom the log registered since the mark and who are not in the vault could register again and have two valid
 //! codes. No issuer serves with such a vault, and a running issuer that detects it ends. A vault that was recreated
-//! after a loss is empty; the first issuer suspends every live code and then moves the mark. A running issuer that
+//! after a loss is empty; the first issuer suspends every valid code and then moves the mark. A running issuer that
 //! opened the lost vault writes nothing into the new one, and ends at its next snapshot.
 //!
 //! A crash between applying erasures and moving the mark leaves the mark behind. The next start applies some erasures
@@ -33,7 +33,7 @@ use crate::unknown_holders::{self, End, Whose};
 
 /// The state of the vault, which an issuer determines before it folds the log.
 pub enum VaultAge {
-    /// The vault was recreated after a loss, and no issuer has suspended the live codes yet.
+    /// The vault was recreated after a loss, and no issuer has suspended the valid codes yet.
     BegunAnew,
     /// Erasures and registrations of the log up to this position are in the vault.
     Marked(LogPosition),
@@ -76,7 +76,7 @@ impl VaultAge {
     }
 }
 
-/// Suspends every live code of people who are not in the vault. Another issuer may do the same concurrently, or serve
+/// Suspends every valid code of people who are not in the vault. Another issuer may do the same concurrently, or serve
 /// already; people who registered there are in the vault.
 async fn suspend_living_codes(
     vault: &dyn Vault,
@@ -86,13 +86,13 @@ async fn suspend_living_codes(
     entropy: &dyn Entropy,
 ) -> Result<LogPosition, VaultAgeError> {
     let now = Timestamp(clock.now().0);
-    tracing::warn!("THE VAULT WAS RECREATED AFTER A LOSS: every live code is suspended before calls are served");
+    tracing::warn!("THE VAULT WAS RECREATED AFTER A LOSS: every valid code is suspended before calls are served");
     let people = unknown_holders::unknown_people(vault, log, now).await?;
     let codes = unknown_holders::codes_to_end(log, Whose::Of(&people), End::Suspended, now);
     let suspended = unknown_holders::end_codes(log, codes, End::Suspended, clock, entropy).await?;
     tracing::warn!(
         suspended,
-        "every code that was live when the vault was lost is suspended"
+        "every code that was valid when the vault was lost is suspended"
     );
     if vault.note_erased_up_to(None, &sequences(folded)).await? {
         return Ok(folded.clone());

@@ -124,7 +124,7 @@ fn vault_lost(log_id: LogId) -> Failure {
     let why = format!("the part `vault` is missing, and the event log {log_id} has commits");
     let fix = format!(
         "restore it from its backup (`citycode vault bring-back`; --no-vault creates the rest meanwhile). If there is \
-         none, --begin-anew vault={log_id} creates an empty one, and every live code is suspended; if `citycode vault \
+         none, --begin-anew vault={log_id} creates an empty one, and every valid code is suspended; if `citycode vault \
          import` comes next, give --import-follows"
     );
     not_made(why, &fix)

@@ -27,7 +27,8 @@ use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 use place::Place;
 
-/// If more than one live code in so many is affected, the count must be confirmed: a backup of yesterday lacks fewer.
+/// If more than one in so many codes that are not dead is affected, the count must be confirmed: a backup of yesterday
+/// lacks fewer.
 const LARGEST_SHARE: u64 = 1_000;
 
 #[derive(Args)]
@@ -48,7 +49,7 @@ pub(super) struct UnknownArgs {
     /// Revoke the codes permanently instead of suspending them.
     #[arg(long)]
     revoke: bool,
-    /// The largest number of codes to suspend; required if it is more than one live code in 1,000.
+    /// The largest number of codes to suspend; required if it is more than one in 1,000 of the codes that are not dead.
     #[arg(long)]
     count: Option<u64>,
     /// List the codes only.
@@ -98,7 +99,7 @@ pub(super) async fn run(
     codes.print(ended, end, &old_names, output)
 }
 
-/// The affected codes, and the number of live codes.
+/// The affected codes, and the number of codes that are not dead.
 struct Listed {
     living: u64,
     codes: Vec<String>,
@@ -127,7 +128,7 @@ impl Listed {
             "old_names": old_names.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         let mut facts = vec![
-            ("live codes", self.living.to_string()),
+            ("codes that are not dead", self.living.to_string()),
             ("codes of people who are not in the vault", self.count().to_string()),
         ];
         facts.extend(self.codes.iter().map(|code| ("code", code.clone())));
@@ -149,7 +150,7 @@ fn confirm(confirmed: Option<u64>, codes: &Listed) -> Result<(), Failure> {
     if confirmed.map_or(!is_large, |limit| count <= limit) {
         return Ok(());
     }
-    let why = format!("{count} of {living} live codes have a holder or guardian who is not in the vault");
+    let why = format!("{count} of {living} codes that are not dead have a holder or guardian who is not in the vault");
     Err(refused(
         why,
         &format!("list them with --dry-run; to confirm, give --count {count}"),

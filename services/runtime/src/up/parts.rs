@@ -352,7 +352,7 @@ pub(super) fn check_key_marks(folder: &Path, opening: &Opening) -> Result<(), Pa
 }
 
 /// Records in the manifest that all parts exist, so that they are required from now on. A recreated vault stays
-/// recorded until every live code is suspended, and recreated scan records until the mark is written.
+/// recorded until every valid code is suspended, and recreated scan records until the mark is written.
 ///
 /// # Errors
 /// [`PartError`].

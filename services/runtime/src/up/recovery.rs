@@ -125,7 +125,7 @@ fn check_journal(files: &MarkFiles, mark: &Mark) -> Result<(), StartError> {
     )))
 }
 
-/// Suspends live codes, and returns their number.
+/// Suspends valid codes, and returns their number.
 async fn suspend(log: &HolderLog, whose: Whose<'_>, surroundings: &Surroundings) -> Result<u64, StartError> {
     let codes = codes_to_end(log, whose, End::Suspended, Timestamp(surroundings.clock.now().0));
     let (clock, entropy) = (&*surroundings.clock, &*surroundings.entropy);
@@ -197,7 +197,7 @@ impl Findings {
             let suspended = suspend(log, Whose::All, live.surroundings).await?;
             tracing::warn!(
                 suspended,
-                "the vault was recreated after a loss: every live code is suspended"
+                "the vault was recreated after a loss: every valid code is suspended"
             );
             return Ok(false);
         }

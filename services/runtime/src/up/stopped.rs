@@ -45,7 +45,7 @@ impl StoppedSystem {
             return Err(unusable(&why).into());
         };
         if manifest.is_beginning(Part::Vault) {
-            let why = "it is being recreated after a loss: start `citycode up`, which suspends every live code";
+            let why = "it is being recreated after a loss: start `citycode up`, which suspends every valid code";
             return Err(unusable(why).into());
         }
         let dependencies = Dependencies::open(&settings, surroundings).await?;
