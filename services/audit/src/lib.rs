@@ -12,6 +12,7 @@
 //! | `explain` | one verdict, recomputed and explained |
 //! | `run` | every recorded verdict of a period, recomputed |
 //! | `what_if` | the scans of a period under another policy |
+//! | `suppression` | which counts of a table are not shown |
 //! | [`grpc`] | the gRPC API |
 
 mod explain;
@@ -20,6 +21,7 @@ mod history;
 mod index;
 mod replayed;
 mod run;
+mod suppression;
 mod what_if;
 
 pub use history::Audit;

@@ -14,9 +14,8 @@ use citycode_wire::verdict::reason;
 use crate::explain::verdict;
 use crate::history::Audit;
 use crate::run::{Counts, Observer, ReplayedLog, is_scan};
+use crate::suppression::{SMALLEST_SHOWN, shown, shown_of_table};
 
-/// Smaller counts are suppressed, because they may single out a person.
-const SMALLEST_SHOWN: u64 = 10;
 /// The kind of scans of ID cards in groups.
 const ID_CARD: &str = "id_card";
 
@@ -94,68 +93,28 @@ fn compare(
 
 fn result(counts: &Counts, groups: BTreeMap<Group, u64>) -> proto::WhatIfResult {
     let changed: u64 = groups.values().sum();
-    let suppressed = suppressed(&groups);
+    let table = shown_of_table(&groups.values().copied().collect::<Vec<_>>());
     let by = groups
-        .into_iter()
-        .enumerate()
-        .map(|(number, ((kind, place, was, would_be), count))| {
+        .into_keys()
+        .zip(table)
+        .map(|((kind, place, was, would_be), count)| {
             let of = |value: i32| reason(value).map(|reason| verdict(reason.verdict()));
             proto::WhatIfGroup {
                 kind,
                 place,
                 was: of(was),
                 would_be: of(would_be),
-                count: (!suppressed.contains(&number)).then_some(count),
+                count,
             }
         });
-    let shown = counts
+    let not_judged = counts
         .not_recomputable
         .iter()
         .filter(|(_, count)| **count >= SMALLEST_SHOWN);
     proto::WhatIfResult {
         scans: counts.recomputed,
-        changed: (changed == 0 || changed >= SMALLEST_SHOWN).then_some(changed),
+        changed: shown(changed),
         by: by.collect(),
-        not_recomputable: shown.map(|(why, count)| (why.clone(), *count)).collect(),
-    }
-}
-
-/// The groups whose count is not shown: the small ones, and then the smallest of the others until at least two are hidden
-/// and together are no small count, because the total would reveal them.
-fn suppressed(groups: &BTreeMap<Group, u64>) -> Vec<usize> {
-    let counts: Vec<u64> = groups.values().copied().collect();
-    let mut ascending: Vec<usize> = (0..counts.len()).collect();
-    ascending.sort_by_key(|number| counts[*number]);
-    let (mut hidden, mut sum) = (Vec::new(), 0);
-    for number in ascending {
-        let is_small = counts[number] < SMALLEST_SHOWN;
-        let reveals = !hidden.is_empty() && (hidden.len() < 2 || sum < SMALLEST_SHOWN);
-        if !is_small && !reveals {
-            break;
-        }
-        hidden.push(number);
-        sum += counts[number];
-    }
-    hidden
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn groups(counts: &[u64]) -> BTreeMap<Group, u64> {
-        let numbered = counts.iter().enumerate();
-        numbered
-            .map(|(number, count)| ((format!("kind-{number:02}"), String::new(), 0, 0), *count))
-            .collect()
-    }
-
-    #[test]
-    fn small_counts_are_hidden_and_with_a_single_one_the_second_smallest() {
-        assert!(suppressed(&groups(&[10, 11])).is_empty());
-        assert_eq!(suppressed(&groups(&[9, 30, 20])), [0, 2]);
-        assert_eq!(suppressed(&groups(&[9, 3, 20])), [1, 0]);
-        assert_eq!(suppressed(&groups(&[1, 1, 20])), [0, 1, 2], "both would be 1");
-        assert_eq!(suppressed(&groups(&[5])), [0]);
+        not_recomputable: not_judged.map(|(why, count)| (why.clone(), *count)).collect(),
     }
 }
