@@ -131,7 +131,7 @@ async fn a_server_that_stops_leaves_no_change_unanswered_and_no_answer_untrue() 
         if problem["outcome"] == "not_done" {
             assert_eq!(life.code_of(&id_number).await, last, "said to be not done: {problem}");
         }
-        // The same command tells, and has no second effect.
+        // The same command, sent again, shows the outcome and has no second effect.
         let order = json!({ "id_number": id_number, "kind": "sampling", "channel": "app", "command_id": command_id });
         let (status, again) = life.call("issue", &order).await;
         assert_eq!(status, 200, "{again}");

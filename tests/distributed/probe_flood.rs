@@ -1,5 +1,5 @@
 //! Many freshness probes do not prevent a verifier from proving its freshness: four hundred connections with a stolen
-//! credential of a reader, and two hundred honest readers.
+//! credential of a reader, and two hundred legitimate readers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -5,6 +5,6 @@
 
 mod disks;
 mod messages;
+mod network_partitions;
 mod servers;
 mod town;
-mod wires;

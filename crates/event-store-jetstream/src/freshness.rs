@@ -85,7 +85,7 @@ impl Freshness {
         let probe = self.probes.start(sender);
         let (subject, payload) = probe.message();
         self.publish(subject, payload).await?;
-        if let Some(nonce) = probe.version1().filter(|_| self.speaks_version1()) {
+        if let Some(nonce) = probe.version1().filter(|_| self.uses_version1()) {
             self.publish(PROBES_V1.to_owned(), nonce).await?;
         }
         // The channel closes once all partitions are proved.
@@ -159,7 +159,7 @@ impl Freshness {
                     Some(probes) => self.probes.receive(&probes),
                     None => return Ok(()),
                 },
-                Some(nonces) = version1.next() => if self.speaks_version1() {
+                Some(nonces) = version1.next() => if self.uses_version1() {
                     self.probes.receive_version1(&nonces);
                 },
                 Some(list) = lists.recv() => {
@@ -207,7 +207,7 @@ impl Freshness {
     }
 
     /// Whether programs of the previous release may read this log and therefore use version 1.
-    fn speaks_version1(&self) -> bool {
+    fn uses_version1(&self) -> bool {
         self.connection.minimum_reader() < ReaderVersion(2)
     }
 }

@@ -30,8 +30,8 @@ pub fn commit_of(stream: StreamName, event: &Event, number: u64, decided_at: i64
     }
 }
 
-/// The code at a place of the first list of its partition, kind and expiry, without a guardian. The place determines its
-/// id.
+/// The code at an index of the first list of its partition, kind and expiry, without a guardian. The index determines
+/// its id.
 ///
 /// # Panics
 /// If the expiry does not fit into the name of a list of version 1.
