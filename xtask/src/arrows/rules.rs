@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 27] = [
+const CRATES: [(&str, &[&str]); 28] = [
     ("log-position", &[]),
     ("domain", &["log-position"]),
     ("qr", &[]),
@@ -42,6 +42,10 @@ const CRATES: [(&str, &[&str]); 27] = [
     (
         "log-folds",
         &["domain", "wire", "projection", "event-store", "service-kit"],
+    ),
+    (
+        "log-tree",
+        &["domain", "wire", "event-store", "service-kit", "transparency"],
     ),
     (
         "holder-log",
@@ -140,6 +144,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
         &[
             "event-store",
             "log-folds",
+            "log-tree",
             "policy-file",
             "projection",
             "replay",
