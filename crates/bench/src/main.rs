@@ -149,7 +149,7 @@ fn run() -> Result<ExitCode> {
         return recovery::write_until_killed(&folder);
     }
     if let Some(folder) = scale::verifier_folder() {
-        return scale::verify_until_told(&folder);
+        return scale::verify_until_input_ends(&folder);
     }
     let arguments = arguments()?;
     if arguments.name == "--list" {

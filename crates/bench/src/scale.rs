@@ -56,7 +56,7 @@ pub(crate) fn verifier_folder() -> Option<PathBuf> {
 }
 
 /// A verifier process, which serves until its standard input ends.
-pub(crate) fn verify_until_told(folder: &Path) -> Result<ExitCode> {
+pub(crate) fn verify_until_input_ends(folder: &Path) -> Result<ExitCode> {
     let server = std::fs::read_to_string(folder.join("server"))?;
     let runtime = tokio::runtime::Runtime::new()?;
     let _serving = runtime.block_on(async {

@@ -75,7 +75,7 @@ impl PersonName {
             return Err(InvalidName::TooLong);
         }
         let text = plain(text);
-        if let Some((at, found)) = text.chars().enumerate().find(|(_, c)| !may_stand_in_a_name(*c)) {
+        if let Some((at, found)) = text.chars().enumerate().find(|(_, c)| !is_allowed_in_name(*c)) {
             return Err(InvalidName::Character { at: at + 1, found });
         }
         if !text
@@ -217,7 +217,7 @@ fn mask_chinese(letters: &[char]) -> String {
 
 /// Letters and marks of any script, the ideographic and the plain space, and the plain signs that [`plain`]
 /// produces.
-fn may_stand_in_a_name(c: char) -> bool {
+fn is_allowed_in_name(c: char) -> bool {
     matches!(c, ' ' | '\u{3000}' | '-' | '\'' | '·') || is_letter_or_mark(c)
 }
 

@@ -54,7 +54,7 @@ pub enum LayoutInvalid {
     #[error("hash version {0} is not supported; this program supports {HASH_VERSION}")]
     HashVersion(u16),
     /// A `lease-`, `watermark-` or `foreign-` name without the two or more digits of a partition of this layout.
-    #[error("a lease, watermark or foreign stream must name an existing partition in decimal after the dash")]
+    #[error("a `lease-`, `watermark-` or `foreign-` stream must name an existing partition in decimal after the dash")]
     SystemPartition,
 }
 

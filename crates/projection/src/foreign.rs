@@ -61,7 +61,7 @@ impl ForeignMessages {
     }
 
     /// Whether one more message is within the limit.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_capacity(&self) -> bool {
         self.known.len() < MAX_FOREIGN_MESSAGES
     }
 
@@ -106,7 +106,7 @@ impl ForeignMessages {
         let mut last = None;
         for _ in 0..input.u32()? {
             let sequence = input.u64()?;
-            if !messages.has_room() || last.replace(sequence).is_some_and(|last| last >= sequence) {
+            if !messages.has_capacity() || last.replace(sequence).is_some_and(|last| last >= sequence) {
                 return Err(LoadError::Damaged("foreign messages are not in ascending order"));
             }
             let bucket = u16::from_le_bytes(input.array()?);

@@ -132,7 +132,7 @@ impl HolderRegister {
         };
         let mut tails = tails.write();
         crate::commit::check_next(position, tails.point.sequence)?;
-        if !tails.foreign.has_room() {
+        if !tails.foreign.has_capacity() {
             return Err(ApplyError::TooManyForeign { partition });
         }
         tails.foreign.insert(sequence, message);

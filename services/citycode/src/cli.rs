@@ -44,9 +44,9 @@ Exit codes:
 
 Data goes to standard output, messages to standard error. NO_COLOR switches colours off.";
 
-/// A city's QR codes: issue them, revoke them at once, check them anywhere.
+/// Issues, invalidates and checks the QR codes of a city, and operates the services that do so.
 #[derive(Parser)]
-#[command(name = "citycode", version, about, after_help = EXIT_CODES, arg_required_else_help = true, propagate_version = false)]
+#[command(name = "citycode", version, after_help = EXIT_CODES, arg_required_else_help = true, propagate_version = false)]
 pub struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -20,17 +20,17 @@ use crate::answer::invalid;
 
 /// Pictures decoded concurrently, for machines with two cores: each takes up to two seconds, and one of 40 megapixels
 /// holds 286 MB meanwhile (measured on a debug build). Including waiting ones, a portal needs 1 GiB (`deploy`).
-const LOOKED_AT_AT_ONCE: usize = 2;
+const DECODED_AT_ONCE: usize = 2;
 /// Mebibytes of undecoded pictures: eight of the largest, or all that a queue of gates sends.
-const ROOM_MEBIBYTES: usize = 128;
+const MEMORY_MEBIBYTES: usize = 128;
 /// The unit in which memory is reserved.
 const MEBIBYTE: usize = 1 << 20;
 /// Largest accepted picture: a phone's photograph has a few MB.
 pub(crate) const MAX_PICTURE_BYTES: usize = 16 << 20;
 /// How long a picture waits for memory: as long as decoding one takes.
-const WAIT_FOR_ROOM: Duration = Duration::from_secs(2);
+const WAIT_FOR_MEMORY: Duration = Duration::from_secs(2);
 /// Pictures that one caller may have in progress: at most half of the memory. A device sends one after another.
-const UNDER_WAY_PER_CALLER: u32 = 4;
+const IN_PROGRESS_PER_CALLER: u32 = 4;
 /// Rate of pictures of one caller: a device at a busy desk sends one every few seconds.
 const PER_CALLER: Rate = Rate {
     burst: 60,
@@ -39,17 +39,17 @@ const PER_CALLER: Rate = Rate {
 
 /// The picture limits of one portal.
 pub(crate) struct Pictures {
-    looked_at: Arc<Semaphore>,
+    decoding: Arc<Semaphore>,
     mebibytes: Arc<Semaphore>,
     per_caller: RateLimiter<CallerId>,
     /// Number of pictures in progress for each caller; callers without any are not included.
-    under_way: Arc<Mutex<HashMap<CallerId, u32>>>,
+    in_progress: Arc<Mutex<HashMap<CallerId, u32>>>,
     clock: Arc<dyn Clock>,
 }
 
 /// A picture that counts as in progress for its caller until this is dropped.
 pub(crate) struct Permit {
-    under_way: Arc<Mutex<HashMap<CallerId, u32>>>,
+    in_progress: Arc<Mutex<HashMap<CallerId, u32>>>,
     /// `None` if the caller is not counted.
     caller: Option<CallerId>,
 }
@@ -63,10 +63,10 @@ pub(crate) struct Received {
 impl Pictures {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            looked_at: Arc::new(Semaphore::new(LOOKED_AT_AT_ONCE)),
-            mebibytes: Arc::new(Semaphore::new(ROOM_MEBIBYTES)),
+            decoding: Arc::new(Semaphore::new(DECODED_AT_ONCE)),
+            mebibytes: Arc::new(Semaphore::new(MEMORY_MEBIBYTES)),
             per_caller: RateLimiter::new(PER_CALLER, REMEMBERED_CALLERS),
-            under_way: Arc::default(),
+            in_progress: Arc::default(),
             clock,
         }
     }
@@ -80,20 +80,20 @@ impl Pictures {
             return Ok(self.turn_of(None));
         }
         self.per_caller.admit(&caller.id, self.clock.monotonic())?;
-        let mut under_way = self.under_way.lock().expect("no thread panics while holding it");
-        let own = under_way.entry(caller.id.clone()).or_default();
-        if *own >= UNDER_WAY_PER_CALLER {
-            let detail = format!("this caller has {UNDER_WAY_PER_CALLER} pictures in progress already");
-            return Err(Problem::new(Code::RateLimited, detail).with_retry_after(WAIT_FOR_ROOM.as_secs()));
+        let mut in_progress = self.in_progress.lock().expect("no thread panics while holding it");
+        let own = in_progress.entry(caller.id.clone()).or_default();
+        if *own >= IN_PROGRESS_PER_CALLER {
+            let detail = format!("this caller has {IN_PROGRESS_PER_CALLER} pictures in progress already");
+            return Err(Problem::new(Code::RateLimited, detail).with_retry_after(WAIT_FOR_MEMORY.as_secs()));
         }
         *own += 1;
-        drop(under_way);
+        drop(in_progress);
         Ok(self.turn_of(Some(caller.id.clone())))
     }
 
     fn turn_of(&self, caller: Option<CallerId>) -> Permit {
         Permit {
-            under_way: Arc::clone(&self.under_way),
+            in_progress: Arc::clone(&self.in_progress),
             caller,
         }
     }
@@ -116,7 +116,7 @@ impl Pictures {
             let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
             let needed = length.div_ceil(MEBIBYTE).saturating_sub(held);
             if needed > 0 {
-                let more = self.more_room(needed).await?;
+                let more = self.reserve_memory(needed).await?;
                 match &mut room {
                     Some(room) => room.merge(more),
                     None => room = Some(more),
@@ -131,10 +131,10 @@ impl Pictures {
         })
     }
 
-    async fn more_room(&self, mebibytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    async fn reserve_memory(&self, mebibytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
         let mebibytes = u32::try_from(mebibytes).map_err(|_| too_large())?;
-        let asked = Arc::clone(&self.mebibytes).acquire_many_owned(mebibytes);
-        match tokio::time::timeout(WAIT_FOR_ROOM, asked).await {
+        let reserving = Arc::clone(&self.mebibytes).acquire_many_owned(mebibytes);
+        match tokio::time::timeout(WAIT_FOR_MEMORY, reserving).await {
             Ok(Ok(room)) => Ok(room),
             Ok(Err(_)) => Err(Problem::internal()),
             Err(_) => {
@@ -142,14 +142,14 @@ impl Pictures {
                     Code::Unavailable,
                     "too many pictures are being decoded; nothing was checked",
                 );
-                Err(busy.with_retry_after(WAIT_FOR_ROOM.as_secs()))
+                Err(busy.with_retry_after(WAIT_FOR_MEMORY.as_secs()))
             }
         }
     }
 
     /// A permit to decode a picture now.
     pub(crate) async fn look(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let permit = Arc::clone(&self.looked_at).acquire_owned().await;
+        let permit = Arc::clone(&self.decoding).acquire_owned().await;
         permit.map_err(|_| Problem::internal())
     }
 }
@@ -157,13 +157,13 @@ impl Pictures {
 impl Drop for Permit {
     fn drop(&mut self) {
         let Some(caller) = &self.caller else { return };
-        let Ok(mut under_way) = self.under_way.lock() else {
+        let Ok(mut in_progress) = self.in_progress.lock() else {
             return;
         };
-        if let Some(own) = under_way.get_mut(caller) {
+        if let Some(own) = in_progress.get_mut(caller) {
             *own -= 1;
             if *own == 0 {
-                under_way.remove(caller);
+                in_progress.remove(caller);
             }
         }
     }

@@ -170,7 +170,7 @@ impl StatusWriter {
         let before = status.point_unguarded();
         check_next(position, before.sequence)?;
         let foreign = &mut self.chains[usize::from(partition)].foreign;
-        if !foreign.has_room() {
+        if !foreign.has_capacity() {
             return Err(ApplyError::TooManyForeign { partition });
         }
         foreign.insert(sequence, message);

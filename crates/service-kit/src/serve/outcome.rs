@@ -106,7 +106,7 @@ pub(super) fn is_success(response: &Response, grpc: bool) -> bool {
 }
 
 /// Replaces a successful answer that does not fit into memory: a change was made, or had been made before.
-pub(super) fn no_room(change: bool) -> Problem {
+pub(super) fn no_memory_for_answer(change: bool) -> Problem {
     let detail = "there is no memory for the answer: other clients have not read theirs";
     let problem = Problem::new(Code::Unavailable, detail).with_retry_after(1);
     if change {

@@ -307,19 +307,19 @@ async fn answer_or_refuse(
     if let Some(refusal) = call.has_answer() {
         return (refused(refusal, grpc), call);
     }
-    let response = with_room(response, &call, kind);
+    let response = with_memory(response, &call, kind);
     (response, call)
 }
 
 /// Returns the answer if memory is available to hold it until it is read. The handler has finished: if it succeeded, a
 /// change may have been made. A refusal is small and is returned unchanged.
-fn with_room(response: Response<Body>, call: &Call, kind: CallKind) -> Response<Body> {
+fn with_memory(response: Response<Body>, call: &Call, kind: CallKind) -> Response<Body> {
     let exact = response.body().size_hint().exact().unwrap_or_default();
     let exact = usize::try_from(exact).unwrap_or(usize::MAX);
     match call.hold(exact) {
         Err(refusal) if outcome::is_success(&response, kind.grpc) => {
             refusal.count();
-            rendered(outcome::no_room(kind.change), kind.grpc)
+            rendered(outcome::no_memory_for_answer(kind.change), kind.grpc)
         }
         Ok(()) | Err(_) => response,
     }
