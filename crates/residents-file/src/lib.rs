@@ -71,7 +71,7 @@ pub enum ResidentsFileError {
     NulBytes,
     /// Some lines are UTF-8 and some are not, and the encoding of the file cannot be determined.
     #[error(
-        "line {line} is not UTF-8 although other lines are, so its encoding cannot be determined; name it with --encoding (gb18030, big5, …), or save it as “CSV UTF-8”"
+        "line {line} is not UTF-8 though other lines are, so its encoding cannot be determined; name it with --encoding (gb18030, big5, …), or save it as “CSV UTF-8”"
     )]
     MixedEncodings {
         /// The first line, counted from 1, that is not UTF-8.

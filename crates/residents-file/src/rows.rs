@@ -145,16 +145,16 @@ impl Columns {
             format!("the line holds bytes that are not {}", text.encoding.name())
         } else if lines.clone().count() > 1 {
             format!(
-                "a quoted field extends from line {} to line {}: there is a quote too few or too many",
+                "a quoted field runs from line {} to line {}: a quote is missing or too many",
                 lines.start(),
                 lines.end()
             )
         } else if record.iter().skip(self.names.len()).any(|extra| !extra.is_empty()) {
-            "the row has more fields than the first line has columns".to_owned()
+            "the row has more fields than the first line names columns".to_owned()
         } else if record.len() <= self.id_number.max(self.name) {
             "the row ends before its ID number and its name".to_owned()
         } else if disability.is_none() {
-            "disability must be 1, yes, true or 是, or 0, no, false or 否, or empty".to_owned()
+            "disability is 1, yes, true, 是, or 0, no, false, 否, or empty".to_owned()
         } else {
             let group = Some(field(self.group)).filter(|group| !group.is_empty());
             return Ok(Resident {
