@@ -334,6 +334,21 @@ impl City {
         Some((status, sent.json().await.ok()?))
     }
 
+    /// The lines of JSON that a call answers with; it must succeed.
+    pub(crate) async fn lines(&self, portal: &str, path: &str, body: &Value) -> Vec<Value> {
+        let sent = self
+            .http
+            .post(format!("{portal}/api/v1/{path}"))
+            .bearer_auth(&self.token)
+            .json(body);
+        let answer = sent.send().await.expect("an answer");
+        let status = answer.status();
+        let text = answer.text().await.expect("a text");
+        assert_eq!(status, 200, "{path}: {text}");
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        lines.collect()
+    }
+
     /// A call that must succeed.
     pub(crate) async fn post(&self, portal: &str, path: &str, body: Value) -> Value {
         let (status, answer) = self.call(portal, path, &body).await.expect("an answer");

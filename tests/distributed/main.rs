@@ -2,6 +2,7 @@
 
 mod archive;
 mod assertions;
+mod audits;
 mod city;
 mod clock_skew;
 mod code_lifecycle;

@@ -21,6 +21,7 @@ pub mod archive;
 mod chunks;
 mod day;
 mod days;
+pub mod digests;
 mod fold;
 pub mod keeper;
 mod message;
@@ -28,6 +29,7 @@ mod names;
 mod register;
 pub mod retention;
 mod settings;
+mod stored;
 
 use std::sync::Arc;
 
@@ -204,10 +206,23 @@ async fn open(config: &ScansConfig, secret: &[u8; 32]) -> Result<Opened, OpenErr
     check(client, config, secret).await
 }
 
-/// Reads the manifest and checks that the records are the expected ones.
+/// Reads the manifest and checks that the records are the expected ones and were created under this secret.
 async fn check(client: Client, config: &ScansConfig, secret: &[u8; 32]) -> Result<Opened, OpenError> {
     let secret = HolderKey::new(*secret);
-    let info = api::stream_info(&client, names::KEYS).await.map_err(|error| {
+    let manifest = manifest(&client, config).await?;
+    if !manifest.is_under(&secret) {
+        return Err(OpenError::OtherSecret);
+    }
+    Ok(Opened {
+        client,
+        manifest,
+        secret,
+    })
+}
+
+/// Reads the manifest and checks that it is of the expected log and that the stream of keys has the required settings.
+async fn manifest(client: &Client, config: &ScansConfig) -> Result<Manifest, OpenError> {
+    let info = api::stream_info(client, names::KEYS).await.map_err(|error| {
         if names::is_absent(&error) {
             OpenError::NoRecords
         } else {
@@ -225,14 +240,7 @@ async fn check(client: Client, config: &ScansConfig, secret: &[u8; 32]) -> Resul
     if !mismatches.is_empty() {
         return Err(OpenError::WrongSettings(mismatches));
     }
-    if !manifest.is_under(&secret) {
-        return Err(OpenError::OtherSecret);
-    }
-    Ok(Opened {
-        client,
-        manifest,
-        secret,
-    })
+    Ok(manifest)
 }
 
 /// The archive's secret, if the records were created under it.

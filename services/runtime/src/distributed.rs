@@ -14,6 +14,7 @@ mod named_files;
 mod policy;
 mod portal;
 mod revocation;
+mod scan_batches;
 mod servers;
 mod settings;
 mod shared_snapshot;
@@ -23,7 +24,7 @@ mod writer;
 
 pub use assertions::KEY as ASSERTION_USES_KEY;
 pub use settings::ServiceSettings;
-pub use settings::{LOG_READERS_API, VAULT_READERS_API};
+pub use settings::{LOG_READERS_API, SCANS_READERS_API, VAULT_READERS_API};
 pub use state_folder::StateFolderError;
 
 use std::ffi::OsString;

@@ -172,7 +172,7 @@ fn streams(place: &Place) -> Vec<String> {
 /// All subjects that are tried.
 pub(super) fn everything(place: &Place, key: &str) -> Vec<String> {
     let mut all = Vec::new();
-    for api in ["$JS.API", "cc.log", "cc.vault"] {
+    for api in ["$JS.API", "cc.log", "cc.vault", "cc.scans"] {
         for stream in streams(place) {
             all.extend(OF_STREAM.iter().map(|verb| format!("{api}.{verb}.{stream}")));
             all.extend(

@@ -29,7 +29,8 @@ impl Place {
         filled.collect()
     }
 
-    /// Expands a row of the table: `{EV}` stands for each partition, `{ANY}` for each stream of the requests.
+    /// Expands a row of the table: `{EV}` stands for each partition, `{ANY}` for each stream of the requests, and
+    /// `{NOT KEYS}` for each except that of the days' keys.
     pub(super) fn expand(&self, line: &[&str], key: &str) -> BTreeSet<String> {
         let partitions = ["CC_EV_00", "CC_EV_01", "CC_EV_02", "CC_EV_03"]
             .map(str::to_owned)
@@ -48,6 +49,11 @@ impl Place {
         any.extend(["CC_SCANS_", "CC_REGISTERED_"].map(|kind| format!("{kind}{}", self.today)));
         let mut all = BTreeSet::new();
         for subject in line {
+            if let Some(before) = subject.strip_suffix("{NOT KEYS}") {
+                let others = any.iter().filter(|stream| *stream != "CC_SCAN_KEYS");
+                all.extend(others.map(|stream| format!("{before}{stream}")));
+                continue;
+            }
             match (subject.split_once("{EV}"), subject.split_once("{ANY}")) {
                 (Some((before, _)), _) => all.extend(partitions.iter().map(|stream| format!("{before}{stream}"))),
                 (_, Some((before, _))) => all.extend(any.iter().map(|stream| format!("{before}{stream}"))),
@@ -244,6 +250,14 @@ pub(super) const PUBLISHES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "scans-revocation",
+        &[
+            "cc.scans.STREAM.INFO.{ANY}",
+            "cc.scans.STREAM.MSG.GET.{NOT KEYS}",
+            "cc.scans.DIRECT.GET.{NOT KEYS}",
+        ],
+    ),
+    (
         "sys",
         &[
             "$SYS.REQ.SERVER.PING",
@@ -285,6 +299,7 @@ pub(super) const LISTENS: &[(&str, &[&str])] = &[
     ("scans-provision", &[ITS_ANSWERS]),
     ("scans-verifier", &[ITS_ANSWERS]),
     ("scans-keeper", &[ITS_ANSWERS]),
+    ("scans-revocation", &[ITS_ANSWERS]),
     ("sys", &[ITS_ANSWERS]),
 ];
 

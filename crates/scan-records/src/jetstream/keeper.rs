@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::settings::{self, Manifest};
-use super::{KeeperSecrets, OpenError, Opened, ScansConfig, message, names};
+use super::{KeeperSecrets, OpenError, Opened, ScansConfig, message, names, stored};
 
 /// Pause before a key is sent again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -160,7 +160,7 @@ impl ScanKeeper {
     /// Creates what today and tomorrow need. It never creates a day before an existing one: verifiers assume
     /// that a day is the first if the day before has no stream.
     async fn make(&self, today: u32) -> Result<Vec<u32>, KeepError> {
-        let there = self.days().await?;
+        let there = stored::days(&self.client).await?;
         let registered = |day: u32| there.contains(&(day, true));
         let latest = there
             .iter()
@@ -218,7 +218,11 @@ impl ScanKeeper {
                 destroyed.insert(day);
             }
         }
-        for (day, is_registered) in self.days().await?.into_iter().filter(|(day, _)| *day < first_kept) {
+        for (day, is_registered) in stored::days(&self.client)
+            .await?
+            .into_iter()
+            .filter(|(day, _)| *day < first_kept)
+        {
             let stream = if is_registered {
                 names::registered(day)
             } else {
@@ -233,26 +237,6 @@ impl ScanKeeper {
             };
         }
         Ok(destroyed.into_iter().collect())
-    }
-
-    /// The days that have streams, and whether each is one of registrations.
-    async fn days(&self) -> Result<BTreeSet<(u32, bool)>, ApiError> {
-        #[derive(Deserialize)]
-        struct Names {
-            streams: Option<Vec<String>>,
-        }
-        let mut days = BTreeSet::new();
-        let mut offset = 0;
-        loop {
-            let body = json!({ "offset": offset });
-            let Names { streams } = api::ask(&self.client, "STREAM.NAMES", &body).await?;
-            let streams = streams.unwrap_or_default();
-            if streams.is_empty() {
-                return Ok(days);
-            }
-            offset += streams.len();
-            days.extend(streams.iter().filter_map(|stream| names::day_of_stream(stream)));
-        }
     }
 
     /// The days that have keys.

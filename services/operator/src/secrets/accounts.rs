@@ -14,6 +14,7 @@
 //! | scans-provision | SCANS | creates and inspects the stream of the days' keys | its answers |
 //! | scans-verifier | SCANS | records, `cc.scan.v1.>` and `cc.reg.v1.>`; reads them | its answers |
 //! | scans-keeper | SCANS | creates, reads and deletes streams, creates and overwrites keys; no records | its answers |
+//! | scans-revocation | its own | reads the sealed records of all days, under `cc.scans`; no keys | its answers |
 //! | sys | SYS | reads the servers' monitoring, for the command line tool `nats` | its answers |
 //!
 //! Permissions name each stream. The exceptions are the days of scan records: a NATS wildcard matches a whole token,
@@ -41,6 +42,9 @@
 //! subject could be one of the log. A reader's account has no streams. Its requests reach the other account through
 //! imports, and the answers return on subjects that the servers choose and end in the reader's own account, where
 //! nothing is stored. See docs/decisions/0014.
+//!
+//! A permission cannot name the streams of days, so `scans-revocation` may read any stream of SCANS except the one that is
+//! named as refused: that of the days' keys.
 
 mod conf;
 mod shape;
@@ -52,13 +56,13 @@ use citycode_event_store_jetstream::subjects::{NONCE_LISTS, PROBES_V1, probes};
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_shared_snapshot::bucket;
 
-use citycode_runtime::distributed::{LOG_READERS_API, VAULT_READERS_API};
+use citycode_runtime::distributed::{LOG_READERS_API, SCANS_READERS_API, VAULT_READERS_API};
 
 pub(super) use conf::conf;
 pub(super) use shape::Shape;
 
 /// The users that every city has.
-const USERS: [&str; 17] = [
+const USERS: [&str; 18] = [
     "provision",
     "upgrade",
     "issuer",
@@ -75,6 +79,7 @@ const USERS: [&str; 17] = [
     "scans-provision",
     "scans-verifier",
     "scans-keeper",
+    "scans-revocation",
     "sys",
 ];
 
@@ -104,10 +109,12 @@ pub(super) struct User {
     role: &'static str,
 }
 
-/// The subjects that a user may publish, and those it may subscribe to in addition to its answers.
+/// The subjects that a user may publish, exceptions of them, and the subjects to which it may subscribe in addition to its
+/// answers.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Permissions {
     publish: Vec<String>,
+    refused: Vec<String>,
     subscribe: Vec<String>,
 }
 
@@ -131,8 +138,8 @@ fn account(role: &str) -> String {
         "vault-provision" | "vault-issuer" | "vault-backup" => "VAULT".to_owned(),
         "scans-provision" | "scans-verifier" | "scans-keeper" => "SCANS".to_owned(),
         "sys" => "SYS".to_owned(),
-        reader => match reader.strip_prefix("vault-") {
-            Some(reader) => format!("VAULT_{}", reader.to_uppercase()),
+        reader => match reader.split_once('-') {
+            Some((owner, reader)) => format!("{}_{}", owner.to_uppercase(), reader.to_uppercase()),
             None => format!("LOG_{}", reader.to_uppercase()),
         },
     }
@@ -177,8 +184,9 @@ fn permissions(role: &str, public_key: &str, shape: &Shape) -> Permissions {
         "scans-provision" | "scans-verifier" | "scans-keeper" => of_scans(role),
         "vault-revocation" | "vault-verifier" => Permissions {
             publish: vault_pages(VAULT_READERS_API, role == "vault-revocation"),
-            subscribe: Vec::new(),
+            ..Permissions::default()
         },
+        "scans-revocation" => of_scans_reader(),
         "sys" => of_system(),
         reader => of_reader(reader, public_key, shape),
     }
@@ -224,7 +232,11 @@ fn of_log(role: &str, public_key: &str, shape: &Shape) -> Permissions {
             )
         }
     };
-    Permissions { publish, subscribe }
+    Permissions {
+        publish,
+        subscribe,
+        ..Permissions::default()
+    }
 }
 
 fn of_reader(role: &str, public_key: &str, shape: &Shape) -> Permissions {
@@ -239,6 +251,7 @@ fn of_reader(role: &str, public_key: &str, shape: &Shape) -> Permissions {
     Permissions {
         publish,
         subscribe: [TAIL, NONCE_LISTS].map(str::to_owned).to_vec(),
+        ..Permissions::default()
     }
 }
 
@@ -278,7 +291,7 @@ fn of_vault(role: &str) -> Permissions {
     };
     Permissions {
         publish,
-        subscribe: Vec::new(),
+        ..Permissions::default()
     }
 }
 
@@ -304,7 +317,16 @@ fn of_scans(role: &str) -> Permissions {
     };
     Permissions {
         publish,
-        subscribe: Vec::new(),
+        ..Permissions::default()
+    }
+}
+
+/// Requests that read the sealed records of any day, and the info of the stream of keys, which contains the manifest.
+fn of_scans_reader() -> Permissions {
+    Permissions {
+        publish: requests(SCANS_READERS_API, &READ, &["*".to_owned()]),
+        refused: requests(SCANS_READERS_API, &READ[1..], &[SCAN_KEYS.to_owned()]),
+        ..Permissions::default()
     }
 }
 
@@ -316,6 +338,6 @@ fn of_system() -> Permissions {
     publish.extend(monitoring);
     Permissions {
         publish,
-        subscribe: Vec::new(),
+        ..Permissions::default()
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn open(
         &dependencies.log,
         &folder,
         &dependencies.policy.policy,
-        None,
+        Some(dependencies.scan_archive(settings)?),
         health.component("audit"),
         &surroundings.clock,
     )

@@ -8,11 +8,13 @@ use std::time::Duration;
 use citycode_auth::{AUDIENCE, AccessTokens, TrustedKeys};
 use citycode_event_store::{EventStore, LogId};
 use citycode_event_store_jetstream::{JetStreamEventStore, OpenError, ProbeAnswers};
+use citycode_holder_log::HolderLog;
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
-use citycode_scan_records::ScanRecords;
+use citycode_scan_records::jetstream::archive::ArchiveOnDemand;
 use citycode_scan_records::jetstream::retention::Retention;
 use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
+use citycode_scan_records::{RecordArchive, ScanRecords};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};
@@ -20,7 +22,8 @@ use citycode_vault::jetstream::{JetStreamVault, VaultKey, VaultKeys};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use super::settings::{LOG_READERS_API, Servers, ServiceSettings, VAULT_READERS_API};
+use super::scan_batches::DigestRecorder;
+use super::settings::{LOG_READERS_API, SCANS_READERS_API, Servers, ServiceSettings, VAULT_READERS_API};
 use super::state_folder::StateFolder;
 use super::{Role, policy};
 use crate::wiring::{StartError, Surroundings, measured};
@@ -231,6 +234,48 @@ impl Dependencies {
         }
     }
 
+    /// The scan records for audits. They are opened at the first use, so that histories are available without them.
+    pub(super) fn scan_archive(&self, settings: &ServiceSettings) -> Result<Arc<dyn RecordArchive>, StartError> {
+        let config = self.scans_config(Role::Audit, settings)?;
+        Ok(Arc::new(ArchiveOnDemand::new(config, self.keeper_secrets()?)))
+    }
+
+    /// Spawns the task that puts the digests of scan records into the log. Without access to the records the service
+    /// starts nevertheless, and its health says why there are no digests: losses must be accepted before an operator of an
+    /// earlier release has distributed the seed.
+    pub(super) fn record_digests(
+        &self,
+        log: Arc<HolderLog>,
+        settings: &ServiceSettings,
+        surroundings: &Surroundings,
+        health: &HealthRegistry,
+    ) -> JoinHandle<()> {
+        let recorder = DigestRecorder {
+            config: self.sealed_records_config(settings).map_err(|error| error.to_string()),
+            log,
+            retention_days: settings.scan_retention_days,
+            clock: Arc::clone(&surroundings.clock),
+            component: health.component("scan-digests"),
+        };
+        tokio::spawn(recorder.run())
+    }
+
+    fn sealed_records_config(&self, settings: &ServiceSettings) -> Result<ScansConfig, StartError> {
+        let servers = settings.scans().of_reader(SCANS_READERS_API);
+        Ok(ScansConfig {
+            connection: servers.connection(Role::Revocation.program())?,
+            replicas: servers.replicas(),
+            expected_log_id: Some(self.log.log_id().0),
+        })
+    }
+
+    fn keeper_secrets(&self) -> Result<KeeperSecrets, StartError> {
+        Ok(KeeperSecrets {
+            records: self.secret("scan-records.key")?,
+            archive: self.secret("scan-archive.key")?,
+        })
+    }
+
     /// Spawns the task that creates each day's streams and key in advance and destroys them after the retention period.
     pub(super) fn keep_scans(
         &self,
@@ -240,10 +285,7 @@ impl Dependencies {
     ) -> Result<JoinHandle<()>, StartError> {
         let retention = Retention {
             config: self.scans_config(Role::Audit, settings)?,
-            secrets: KeeperSecrets {
-                records: self.secret("scan-records.key")?,
-                archive: self.secret("scan-archive.key")?,
-            },
+            secrets: self.keeper_secrets()?,
             retention_days: settings.scan_retention_days,
             clock: Arc::clone(&surroundings.clock),
             random: surroundings.fill_random(),

@@ -23,7 +23,11 @@ pub(super) fn check(role: Role, settings: &ServiceSettings) -> Result<(), StartE
     let connections = [
         ("log", role != Role::Portal, settings.log.clone()),
         ("vault", !matches!(role, Role::Portal | Role::Audit), settings.vault()),
-        ("scans", matches!(role, Role::Verifier | Role::Audit), settings.scans()),
+        (
+            "scans",
+            matches!(role, Role::Verifier | Role::Audit | Role::Revocation),
+            settings.scans(),
+        ),
     ];
     for (name, _, servers) in connections.iter().filter(|(_, used, _)| *used) {
         problems.extend(of_servers(servers).into_iter().map(|error| format!("{name}: {error}")));

@@ -24,6 +24,8 @@ const DEFAULT_REPLICAS: u8 = 3;
 pub const LOG_READERS_API: &str = "cc.log";
 /// Prefix of the vault's JetStream API in these accounts.
 pub const VAULT_READERS_API: &str = "cc.vault";
+/// Prefix of the scan records' JetStream API in the account of revocation services.
+pub const SCANS_READERS_API: &str = "cc.scans";
 
 /// All settings. An unknown key is refused; a key that this service does not use is ignored, so that all services of a
 /// city can share one file.

@@ -18,7 +18,7 @@ use super::Surroundings;
 /// Interval of commits; a digest must enter the log within a minute.
 const RECORD_EVERY: Duration = Duration::from_secs(20);
 /// Most entries of one event.
-const MOST_BATCHES: usize = 4_096;
+pub(crate) const MOST_BATCHES: usize = 4_096;
 /// The caller and actor of these commits.
 const ACTOR: &str = "verifier";
 
@@ -71,20 +71,37 @@ impl BatchRecorder {
     }
 
     async fn append(&self, batches: Vec<ScanBatches>, now: Timestamp) -> Result<(), String> {
-        let event = Event::ScanBatchesSealed(ScanBatchesSealed { batches });
-        let context = CommandContext {
-            caller: ACTOR.into(),
-            command_id: CommandId(self.surroundings.entropy.array()),
-            request_digest: [0; 32],
-            actor: ACTOR.into(),
-            trace_context: None,
-            now,
-            begun: Begun::default(),
-        };
-        let decide = || Ok::<_, std::convert::Infallible>(vec![event.clone()]);
-        let appended = self.log.execute_system(scan_batches_stream(), &context, decide).await;
-        appended.map(drop).map_err(|error| error.to_string())
+        let by = (ACTOR, CommandId(self.surroundings.entropy.array()));
+        append(&self.log, batches, by, now).await.map(drop)
     }
+}
+
+/// Appends the digests of batches, at most [`MOST_BATCHES`]. Returns the events of the log: those of an earlier command
+/// with the same actor and id if there was one.
+///
+/// # Errors
+/// A sentence; whether the digests were appended may be unknown, and the call may be repeated.
+pub(crate) async fn append(
+    log: &HolderLog,
+    batches: Vec<ScanBatches>,
+    (actor, command_id): (&str, CommandId),
+    now: Timestamp,
+) -> Result<Vec<Event>, String> {
+    let event = Event::ScanBatchesSealed(ScanBatchesSealed { batches });
+    let context = CommandContext {
+        caller: actor.into(),
+        command_id,
+        request_digest: [0; 32],
+        actor: actor.into(),
+        trace_context: None,
+        now,
+        begun: Begun::default(),
+    };
+    let decide = || Ok::<_, std::convert::Infallible>(vec![event.clone()]);
+    let appended = log.execute_system(scan_batches_stream(), &context, decide).await;
+    appended
+        .map(|executed| executed.events)
+        .map_err(|error| error.to_string())
 }
 
 async fn blocking<T: Send + 'static>(

@@ -6,8 +6,8 @@ use citycode_event_store_jetstream::subjects::{NONCE_LISTS, PROBES_V1, probes};
 use citycode_jetstream::inbox_prefix;
 
 use super::{
-    LOG_READERS_API, OWN_API, Permissions, READ, Shape, TAIL, User, VAULT_READERS_API, account, permissions,
-    vault_pages,
+    LOG_READERS_API, OWN_API, Permissions, READ, SCANS_READERS_API, Shape, TAIL, User, VAULT_READERS_API, account,
+    permissions, vault_pages,
 };
 
 /// An export of an account to readers in other accounts: a service, or a stream of messages.
@@ -45,21 +45,23 @@ impl Export {
     }
 }
 
-/// Exports of LOG: read requests, the tail, and the readers' nonces for the writers. The permissions of a reader's user
-/// restrict the streams.
+/// Exports of requests that read streams. The permissions of a reader's user restrict the streams.
+fn exports_of_reads() -> Vec<Export> {
+    let reads = READ.iter().map(|verb| {
+        let streaming = *verb == "DIRECT.GET";
+        let kind = if streaming {
+            ExportKind::StreamingService
+        } else {
+            ExportKind::Service
+        };
+        Export::new(&format!("{OWN_API}.{verb}.*"), kind)
+    });
+    reads.collect()
+}
+
+/// Exports of LOG: read requests, the tail, and the readers' nonces for the writers.
 fn exports_of_log() -> Vec<Export> {
-    let mut exports: Vec<Export> = READ
-        .iter()
-        .map(|verb| {
-            let streaming = *verb == "DIRECT.GET";
-            let kind = if streaming {
-                ExportKind::StreamingService
-            } else {
-                ExportKind::Service
-            };
-            Export::new(&format!("{OWN_API}.{verb}.*"), kind)
-        })
-        .collect();
+    let mut exports = exports_of_reads();
     exports.push(Export::new(PROBES_V1, ExportKind::Service));
     exports.extend(["verifier", "audit", "archive"].map(|role| Export {
         to: Some(account(role)),
@@ -78,6 +80,14 @@ fn exports_of_vault() -> Vec<Export> {
         kind: ExportKind::Service,
     });
     pages.collect()
+}
+
+fn exports_of_scans() -> Vec<Export> {
+    let reads = exports_of_reads().into_iter().map(|export| Export {
+        local: export.subject.replacen(OWN_API, SCANS_READERS_API, 1),
+        ..export
+    });
+    reads.collect()
 }
 
 /// An account: its users, and the accounts that import from it.
@@ -117,7 +127,9 @@ pub(in crate::secrets) fn conf(users: &[(User, String)], shape: &Shape) -> Strin
         let shared = match (name.as_str(), name.split_once('_')) {
             ("LOG", _) => exporting(&exports_of_log(), readers),
             ("VAULT", _) => exporting(&exports_of_vault(), readers),
+            ("SCANS", _) => exporting(&exports_of_scans(), readers),
             (reader, Some(("LOG", _))) => importing(&exports_of_log(), reader, "LOG"),
+            (reader, Some(("SCANS", _))) => importing(&exports_of_scans(), reader, "SCANS"),
             (reader, Some((owner, _))) => importing(&exports_of_vault(), reader, owner),
             _ => String::new(),
         };
@@ -129,11 +141,20 @@ pub(in crate::secrets) fn conf(users: &[(User, String)], shape: &Shape) -> Strin
 }
 
 fn user_entry(user: &User, public_key: &str, shape: &Shape) -> String {
-    let Permissions { publish, mut subscribe } = permissions(user.role, public_key, shape);
+    let Permissions {
+        publish,
+        refused,
+        mut subscribe,
+    } = permissions(user.role, public_key, shape);
     subscribe.push(format!("{}.>", inbox_prefix(public_key)));
+    let refused = if refused.is_empty() {
+        String::new()
+    } else {
+        format!(", deny: {refused:?}")
+    };
     format!(
         "      # {}\n      {{ nkey: {public_key}, permissions: {{\n          \
-         publish: {{ allow: {publish:?} }}\n          \
+         publish: {{ allow: {publish:?}{refused} }}\n          \
          subscribe: {{ allow: {subscribe:?} }} }} }}\n",
         user.name
     )

@@ -62,12 +62,35 @@ fn nonces_are_published_only_under_the_own_role_and_key() {
 
 #[test]
 fn each_reader_has_its_own_account_without_streams() {
-    let readers = ["verifier", "audit", "archive", "vault-revocation", "vault-verifier"];
+    let readers = [
+        "verifier",
+        "audit",
+        "archive",
+        "vault-revocation",
+        "vault-verifier",
+        "scans-revocation",
+    ];
     for reader in readers {
         let sharing = USERS.iter().filter(|role| account(role) == account(reader));
         assert_eq!(sharing.count(), 1, "{reader}");
         let publish = published(reader);
         assert!(!publish.iter().any(|subject| subject.starts_with('$')), "{publish:?}");
+    }
+}
+
+#[test]
+fn revocation_services_read_sealed_records_and_not_the_keys_of_days() {
+    let of = permissions("scans-revocation", KEY, &Shape::default());
+    assert_eq!(
+        of.refused,
+        [
+            "cc.scans.STREAM.MSG.GET.CC_SCAN_KEYS",
+            "cc.scans.DIRECT.GET.CC_SCAN_KEYS"
+        ]
+    );
+    for role in USERS.iter().filter(|role| **role != "scans-revocation") {
+        let refused = permissions(role, KEY, &Shape::default()).refused;
+        assert!(refused.is_empty(), "{role} may publish only what is named: {refused:?}");
     }
 }
 
