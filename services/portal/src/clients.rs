@@ -7,7 +7,7 @@ use citycode_wire::proto::revocation::v1::revocation_service_client::RevocationS
 use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
 use tonic::service::Routes;
 
-use crate::spread::Spread;
+use crate::balancer::Balancer;
 use crate::transport::{Transport, TransportError};
 
 /// Largest accepted answer: more than a status list of a million entries or a long history needs.
@@ -74,7 +74,7 @@ impl Clients {
         Self::over(transport.clone(), transport.clone(), transport.clone(), transport)
     }
 
-    /// Clients of remote services, with one or more instances of each: see `spread`. Instances may start in any
+    /// Clients of remote services, with one or more instances of each: see `balancer`. Instances may start in any
     /// order, and come and go. It must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -89,10 +89,10 @@ impl Clients {
         } = endpoints;
         let tls = tls.as_ref();
         let services = [
-            ("issuer", spread("issuer", &issuer, tls)?),
-            ("revocation", spread("revocation", &revocation, tls)?),
-            ("verifier", spread("verifier", &verifier, tls)?),
-            ("audit", spread("audit", &audit, tls)?),
+            ("issuer", balancer("issuer", &issuer, tls)?),
+            ("revocation", balancer("revocation", &revocation, tls)?),
+            ("verifier", balancer("verifier", &verifier, tls)?),
+            ("audit", balancer("audit", &audit, tls)?),
         ];
         let [issuer, revocation, verifier, audit] = services.clone().map(|(_, service)| Transport::new(service));
         Ok((Self::over(issuer, revocation, verifier, audit), Reached(services)))
@@ -109,7 +109,7 @@ impl Clients {
 }
 
 /// Reports which services are reached.
-pub struct Reached([(&'static str, Spread); 4]);
+pub struct Reached([(&'static str, Balancer); 4]);
 
 impl Reached {
     /// Services without an instance that reports that it serves.
@@ -126,7 +126,7 @@ impl Reached {
     }
 }
 
-fn spread(service: &'static str, addresses: &[String], tls: Option<&MutualTls>) -> Result<Spread, ConnectError> {
+fn balancer(service: &'static str, addresses: &[String], tls: Option<&MutualTls>) -> Result<Balancer, ConnectError> {
     let tls = tls.map(|tls| tls.client_of(service)).transpose()?;
-    Spread::over(addresses, tls).map_err(|source| ConnectError::Address { service, source })
+    Balancer::over(addresses, tls).map_err(|source| ConnectError::Address { service, source })
 }

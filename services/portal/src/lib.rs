@@ -13,12 +13,13 @@
 //! | `openapi` | the description at `/openapi.json` and the page at `/docs` |
 //! | `pictures` | limits on pictures |
 //! | `page` | the page at `/` |
-//! | `spread` | load balancing over the instances of a service, with failover |
+//! | `balancer` | load balancing over the instances of a service, with failover |
 //! | `transport` | the type of a transport of gRPC calls, and its error |
 //! | `middleware` | applies to every answer: headers, spans, panics, time limits |
 
 mod answer;
 mod api;
+mod balancer;
 mod call;
 pub mod clients;
 mod device_key;
@@ -29,7 +30,6 @@ mod page;
 mod pictures;
 mod pipeline;
 mod portal;
-mod spread;
 mod transport;
 
 pub use api::LocalTokens;

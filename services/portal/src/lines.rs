@@ -45,7 +45,7 @@ impl Line {
 
 /// The body was interrupted.
 #[derive(Debug)]
-pub(crate) struct BrokenOff;
+pub(crate) struct Interrupted;
 
 impl Lines {
     /// The lines of this body.
@@ -69,7 +69,7 @@ impl Lines {
     }
 
     /// The next line; `None` at the end. Empty lines are skipped, and the last one needs no line end.
-    pub(crate) async fn next(&mut self) -> Option<Result<Line, BrokenOff>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Line, Interrupted>> {
         loop {
             while let Some(line) = self.take_line() {
                 if let Some(line) = self.judged(line) {
@@ -89,7 +89,7 @@ impl Lines {
             match self.body.next().await {
                 None => self.ended = true,
                 Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
-                Some(Err(_)) => return Some(Err(BrokenOff)),
+                Some(Err(_)) => return Some(Err(Interrupted)),
             }
         }
     }

@@ -17,7 +17,7 @@ use tonic::Streaming;
 use tracing::Instrument as _;
 
 use crate::answer::invalid;
-use crate::lines::{BrokenOff, Line, Lines};
+use crate::lines::{Interrupted, Line, Lines};
 
 /// Maximum number of lines that were read and are not yet answered: as many as an import processes concurrently.
 const IN_FLIGHT: usize = 1_024;
@@ -33,11 +33,11 @@ const ANSWERS_IN_ONE_WRITE: usize = 64;
 struct Slot {
     /// The answer, if it was given here. Otherwise the line was sent, and the stream's next answer belongs to it.
     answered: Option<Vec<u8>>,
-    _room: Option<OwnedSemaphorePermit>,
+    _bytes: Option<OwnedSemaphorePermit>,
 }
 
 /// The lines in progress.
-pub(crate) struct UnderWay {
+pub(crate) struct InProgress {
     slots: mpsc::Receiver<Slot>,
 }
 
@@ -49,10 +49,10 @@ pub(crate) fn send_lines<M: Send + 'static>(
     first: Option<M>,
     expired: impl Future<Output = ()> + Send + 'static,
     mut read: impl FnMut(Line) -> Result<M, Vec<u8>> + Send + 'static,
-) -> (impl Stream<Item = M> + Send + 'static, UnderWay) {
+) -> (impl Stream<Item = M> + Send + 'static, InProgress) {
     let (slot_sender, slots) = mpsc::channel(IN_FLIGHT);
     let (sender, messages) = mpsc::channel(IN_FLIGHT);
-    let room = Arc::new(Semaphore::new(BYTES_IN_FLIGHT));
+    let bytes_left = Arc::new(Semaphore::new(BYTES_IN_FLIGHT));
     let reading = async move {
         if let Some(first) = first
             && sender.send(first).await.is_err()
@@ -67,7 +67,7 @@ pub(crate) fn send_lines<M: Send + 'static>(
                     // Lines that were sent are still answered, then this is the last answer.
                     let last = Slot {
                         answered: Some(problem_line(&token_expired())),
-                        _room: None,
+                        _bytes: None,
                     };
                     let _ = slot_sender.send(last).await;
                     return;
@@ -75,19 +75,19 @@ pub(crate) fn send_lines<M: Send + 'static>(
                 line = lines.next() => line,
             };
             let Some(line) = line else { return };
-            let broken_off = line.is_err();
+            let interrupted = line.is_err();
             let bytes = line.as_ref().map_or(0, Line::bytes).max(LEAST_BYTES);
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            let Ok(room) = Arc::clone(&room).acquire_many_owned(bytes).await else {
+            let Ok(reserved) = Arc::clone(&bytes_left).acquire_many_owned(bytes).await else {
                 return;
             };
-            let (answered, message) = match line.map_err(broken).and_then(&mut read) {
+            let (answered, message) = match line.map_err(interrupted_answer).and_then(&mut read) {
                 Ok(message) => (None, Some(message)),
                 Err(answer) => (Some(answer), None),
             };
             let slot = Slot {
                 answered,
-                _room: Some(room),
+                _bytes: Some(reserved),
             };
             if slot_sender.send(slot).await.is_err() {
                 return;
@@ -97,16 +97,16 @@ pub(crate) fn send_lines<M: Send + 'static>(
             {
                 return;
             }
-            if broken_off {
+            if interrupted {
                 return;
             }
         }
     };
     tokio::spawn(reading.in_current_span());
-    (ReceiverStream::new(messages), UnderWay { slots })
+    (ReceiverStream::new(messages), InProgress { slots })
 }
 
-impl UnderWay {
+impl InProgress {
     /// The answers as newline-delimited JSON. If the gRPC stream fails, the last line is `{"problem":…}`.
     pub(crate) fn answer<A: Send + 'static>(
         self,
@@ -141,7 +141,7 @@ impl UnderWay {
 
 /// The last answer if the body is interrupted: its unfinished line is lost. A connected sender sees why the answers
 /// end.
-fn broken(BrokenOff: BrokenOff) -> Vec<u8> {
+fn interrupted_answer(Interrupted: Interrupted) -> Vec<u8> {
     problem_line(&invalid("the lines were interrupted: the body could not be read to its end").of_change())
 }
 

@@ -1,4 +1,4 @@
-//! The transport of gRPC calls, which [`clients`](crate::clients) use and `spread` implements.
+//! The transport of gRPC calls, which [`clients`](crate::clients) use and `balancer` implements.
 
 use tower::BoxError;
 use tower::util::BoxCloneSyncService;

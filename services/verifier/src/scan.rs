@@ -238,12 +238,12 @@ impl Verifier {
         let reader = self.folded.status.reader();
         let (known, of_code) = reader.lookup_after(claims.status, &claims.digest, age_of);
         let id_check = self.id_check(scan, claims);
-        let surely = of_keys.and(of_code);
+        let of_both = of_keys.and(of_code);
         let CodeKnowledge {
             knowledge,
             confined,
             undelivered,
-        } = self.knowledge_of(scan, &read, &known, surely);
+        } = self.knowledge_of(scan, &read, &known, of_both);
         let (status, proof) = (known.status, read.proof);
         let evidence = Evidence {
             claims,
@@ -262,7 +262,7 @@ impl Verifier {
             claims: Some(**claims),
             standing,
             position: Position::new(known.partition.unwrap_or(0), known.sequence),
-            age_ms: surely.age_ms,
+            age_ms: of_both.age_ms,
             undelivered: undelivered && verdict.reason == Reason::TooStale,
             at: scan.when.instant(),
             basis: Basis {
@@ -293,26 +293,26 @@ impl Verifier {
             ..
         }: &ReadScan,
         known: &StatusAnswer,
-        surely: Known,
+        of_both: Known,
     ) -> CodeKnowledge {
         let uncertain = self.folded.status.uncertain();
         let confined = uncertain.has_code(claims.status);
         let mut knowledge = Knowledge {
             key_compromised: *key_compromised,
-            ..knowledge(surely, scan.when)
+            ..knowledge(of_both, scan.when)
         };
         if confined {
             knowledge.age_ms = u64::MAX;
         }
         let mut undelivered = false;
         if known.status == Status::NeverIssued {
-            let may_be_hidden = uncertain.may_hide_issue(known.partition.map(Partition)) || self.is_forgotten(claims);
+            let may_be_hidden = uncertain.may_hide_issue(known.partition.map(Partition)) || self.was_retired(claims);
             knowledge.reaches = if may_be_hidden {
                 Timestamp(i64::MIN)
             } else {
                 let shown_ms = millis(scan.when.asked().monotonic);
                 self.undelivered
-                    .reaches(&claims.digest, claims.issued_at, surely, shown_ms)
+                    .reaches(&claims.digest, claims.issued_at, of_both, shown_ms)
             };
             let is_fresh = knowledge.age_ms <= scan.place.max_knowledge_age_ms;
             undelivered = !may_be_hidden && is_fresh && claims.issued_at >= knowledge.reaches;
@@ -427,7 +427,7 @@ impl Verifier {
 
     /// Whether the state of a code with these claims was dropped: its list is retired, and issuers never put a code into
     /// a list that retires before the code expires.
-    fn is_forgotten(&self, claims: &CodeClaims) -> bool {
+    fn was_retired(&self, claims: &CodeClaims) -> bool {
         let list = claims.status.list;
         let facts = self.folded.status.reader().facts(list);
         facts.is_some_and(|facts| claims.expires_at <= facts.retires_at) && self.folded.status.reader().is_retired(list)

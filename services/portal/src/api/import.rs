@@ -113,7 +113,7 @@ pub(crate) async fn import(
         print: options.print,
     });
     let mut row_number = 0;
-    let (messages, under_way) = send_lines(
+    let (messages, in_progress) = send_lines(
         lines,
         Some(message(options)),
         call.expired(&shared.clock),
@@ -124,7 +124,7 @@ pub(crate) async fn import(
     );
     let mut issuer = shared.clients.issuer.clone();
     let answers = issuer.import(call.with(messages)).await?;
-    Ok(under_way.answer(answers.into_inner(), render))
+    Ok(in_progress.answer(answers.into_inner(), render))
 }
 
 fn message(part: Part) -> proto::ImportRequest {

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::answer::{Instant, incomplete, instant, invalid, json};
+use crate::balancer::ServedBy;
 use crate::call::Call;
 use crate::portal::{Shared, SharedState};
-use crate::spread::CarriedBy;
 
 /// Timeout of the second verifier after the first one answered `cannot_check`: a person is waiting at the gate.
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -202,12 +202,12 @@ pub(crate) async fn ask(shared: &Shared, call: &Call, mut message: proto::Verify
     let mut verifier = shared.clients.verifier.clone();
     let mut answered = verifier.verify(call.with(message.clone())).await?;
     if answered.get_ref().decision() == proto::Decision::CannotCheck
-        && let Some(asked) = answered.extensions().get::<CarriedBy>().cloned()
+        && let Some(served_by) = answered.extensions().get::<ServedBy>().cloned()
     {
         // This verifier's state is too old, for example after a pause that its health does not reflect yet; another one
         // may be fresh. A scan that cannot be checked registers nobody, so it may be repeated.
         let mut again = call.with(message);
-        again.extensions_mut().insert(asked);
+        again.extensions_mut().insert(served_by);
         // The first answer is valid, and is returned if the second attempt fails or takes too long.
         let left = deadline::current().map_or(SECOND_ANSWER_WITHIN, |deadline| deadline.remaining() / 2);
         let second = tokio::time::timeout(left.min(SECOND_ANSWER_WITHIN), verifier.verify(again)).await;

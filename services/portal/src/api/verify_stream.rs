@@ -30,12 +30,12 @@ pub(crate) async fn verify_stream(
     body: Body,
 ) -> Result<Response, Problem> {
     let lines = Lines::of(&headers, body)?;
-    let (messages, under_way) = send_lines(lines, None, call.expired(&shared.clock), |line| {
+    let (messages, in_progress) = send_lines(lines, None, call.expired(&shared.clock), |line| {
         scan(line).map_err(|problem| problem_line(&problem.of_change()))
     });
     let mut verifier = shared.clients.verifier.clone();
     let answers = verifier.verify_stream(call.with(messages)).await?;
-    Ok(under_way.answer(answers.into_inner(), render))
+    Ok(in_progress.answer(answers.into_inner(), render))
 }
 
 fn scan(line: Line) -> Result<proto::VerifyRequest, Problem> {

@@ -73,12 +73,12 @@ impl Server {
     }
 }
 
-async fn ask(spread: &Spread, path: &str) -> Option<String> {
+async fn ask(balancer: &Balancer, path: &str) -> Option<String> {
     let request = http::Request::post(format!("http://x{path}"))
         .header(CONTENT_TYPE, "application/grpc")
         .body(Body::new(Full::new(bytes::Bytes::from_static(b"hello"))))
         .unwrap();
-    let response = spread.carry(request).await.ok()?;
+    let response = balancer.forward(request).await.ok()?;
     Some(response.headers().get("name")?.to_str().unwrap().to_owned())
 }
 
@@ -93,33 +93,33 @@ async fn calls_go_to_all_instances_that_serve_and_to_no_others() {
     let starting = Server::start("starting", Conduct::Answer).await;
     let not_yet = starting.health.component("log");
     let addresses = [&first, &second, &starting].map(|server| server.address.clone());
-    let spread = Spread::over(&addresses, None).unwrap();
-    let seen = async |spread: &Spread| {
+    let balancer = Balancer::over(&addresses, None).unwrap();
+    let seen = async |balancer: &Balancer| {
         let mut seen = BTreeSet::new();
         for _ in 0..12 {
-            seen.extend(ask(spread, "/a.B/C").await);
+            seen.extend(ask(balancer, "/a.B/C").await);
         }
         seen
     };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     eventually("both take calls", PATIENCE, || async {
-        seen(&spread).await == names(&["first", "second"])
+        seen(&balancer).await == names(&["first", "second"])
     })
     .await;
     not_yet.ready();
     let all = names(&["first", "second", "starting"]);
     eventually("the third takes calls", PATIENCE, || async {
-        seen(&spread).await == all
+        seen(&balancer).await == all
     })
     .await;
     first.stop.pull();
     first.task.await.unwrap();
     // No call fails while an instance stops.
     for _ in 0..50 {
-        assert!(ask(&spread, "/a.B/C").await.is_some());
+        assert!(ask(&balancer, "/a.B/C").await.is_some());
     }
     let left = names(&["second", "starting"]);
-    eventually("two are left", PATIENCE, || async { seen(&spread).await == left }).await;
+    eventually("two are left", PATIENCE, || async { seen(&balancer).await == left }).await;
 }
 
 #[tokio::test]
@@ -128,18 +128,18 @@ async fn a_refused_call_goes_to_the_next_instance_and_a_stream_does_not() {
         Server::start("refusing", Conduct::Say(Status::unavailable("not now"))).await,
         Server::start("taking", Conduct::Answer).await,
     );
-    let spread = Spread::over(&[refusing.address.clone(), taking.address.clone()], None).unwrap();
+    let balancer = Balancer::over(&[refusing.address.clone(), taking.address.clone()], None).unwrap();
     eventually("both serve", PATIENCE, || async {
-        let all = spread.instances.load();
+        let all = balancer.instances.load();
         all.len() == 2 && all.iter().all(|instance| instance.serving.load(Ordering::Acquire))
     })
     .await;
     for _ in 0..10 {
-        assert_eq!(ask(&spread, "/a.B/C").await.as_deref(), Some("taking"));
+        assert_eq!(ask(&balancer, "/a.B/C").await.as_deref(), Some("taking"));
     }
     let mut streams = BTreeSet::new();
     for _ in 0..10 {
-        streams.insert(ask(&spread, STREAMING[0]).await);
+        streams.insert(ask(&balancer, STREAMING[0]).await);
     }
     assert_eq!(streams, BTreeSet::from([None, Some("taking".to_owned())]));
 }
@@ -150,19 +150,19 @@ async fn a_call_that_must_go_to_another_instance_does() {
         Server::start("first", Conduct::Answer).await,
         Server::start("second", Conduct::Answer).await,
     );
-    let spread = Spread::over(&[first.address.clone(), second.address.clone()], None).unwrap();
-    eventually("one serves", PATIENCE, || async { spread.is_serving() }).await;
+    let balancer = Balancer::over(&[first.address.clone(), second.address.clone()], None).unwrap();
+    eventually("one serves", PATIENCE, || async { balancer.is_serving() }).await;
     for _ in 0..6 {
-        let request = |asked: Option<CarriedBy>| {
+        let request = |served_by: Option<ServedBy>| {
             let mut request = http::Request::post("http://x/a.B/C").body(Body::empty()).unwrap();
             request
                 .extensions_mut()
-                .insert(asked.unwrap_or(CarriedBy("nobody".into())));
+                .insert(served_by.unwrap_or(ServedBy("nobody".into())));
             request
         };
-        let before = spread.carry(request(None)).await.unwrap();
-        let asked = before.extensions().get::<CarriedBy>().cloned();
-        let after = spread.carry(request(asked)).await.unwrap();
+        let before = balancer.forward(request(None)).await.unwrap();
+        let served_by = before.extensions().get::<ServedBy>().cloned();
+        let after = balancer.forward(request(served_by)).await.unwrap();
         assert_ne!(before.headers()["name"], after.headers()["name"]);
     }
 }
@@ -171,17 +171,17 @@ const ISSUE: &str = "/citycode.issuer.v1.IssuerService/Issue";
 
 /// The result of a call that is tried at the first of two instances and then at the second: a name or a problem.
 async fn offered(path: &str, first: &Server, second: &Server) -> Result<String, Problem> {
-    let spread = Spread::over(&[first.address.clone(), second.address.clone()], None).unwrap();
+    let balancer = Balancer::over(&[first.address.clone(), second.address.clone()], None).unwrap();
     eventually("both are known", PATIENCE, || async {
-        spread.instances.load().len() == 2
+        balancer.instances.load().len() == 2
     })
     .await;
     let mut request = http::Request::post(format!("http://x{path}"))
         .body(Body::empty())
         .unwrap();
-    let last = CarriedBy(second.address.as_str().into());
+    let last = ServedBy(second.address.as_str().into());
     request.extensions_mut().insert(last);
-    let response = spread.carry(request).await.unwrap();
+    let response = balancer.forward(request).await.unwrap();
     match Status::from_header_map(response.headers()) {
         Some(status) => Err(Problem::from(status)),
         None => Ok(response.headers()["name"].to_str().unwrap().to_owned()),

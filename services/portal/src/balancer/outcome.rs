@@ -15,7 +15,7 @@ use crate::transport::TransportError;
 pub(super) const VERIFY: &str = "/citycode.verifier.v1.VerifierService/Verify";
 
 /// Whether a method changes nothing, so that the answer of any instance is valid. All other methods change something.
-pub(super) fn is_look_up(method: &str) -> bool {
+pub(super) fn is_read_only(method: &str) -> bool {
     READ_ONLY_METHODS.contains(&method)
 }
 
@@ -62,7 +62,7 @@ impl Outcome {
 }
 
 /// The answer if an instance may have made the change and none has confirmed it.
-pub(super) fn nobody_knows(method: &str) -> http::Response<Body> {
+pub(super) fn unknown_outcome(method: &str) -> http::Response<Body> {
     let problem = if method == VERIFY {
         Problem::outcome_unknown("it is not known whether the scan was registered")
             .with_fix("send the same scan again with the same scan id: it will not be registered twice")
@@ -73,7 +73,7 @@ pub(super) fn nobody_knows(method: &str) -> http::Response<Body> {
 }
 
 /// The answer if no instance was reached, so that nothing can have been done.
-pub(super) fn unreached() -> http::Response<Body> {
+pub(super) fn no_instance_reached() -> http::Response<Body> {
     let problem = Problem::new(Code::Unavailable, "no instance of the service can be reached");
     Status::from(problem.with_outcome(problem::Outcome::NotDone)).into_http()
 }

@@ -30,7 +30,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{Service, ServiceExt as _};
 
 use crate::transport::TransportError;
-use outcome::{Outcome, is_look_up, nobody_knows, unreached};
+use outcome::{Outcome, is_read_only, no_instance_reached, unknown_outcome};
 
 mod outcome;
 
@@ -46,7 +46,7 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Timeout of connecting; all instances are in one network.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Pause before a failed resolution is retried, and before an instance that did not answer is watched again.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const RETRY_EVERY: Duration = Duration::from_millis(500);
 /// Interval at which names are resolved again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -55,7 +55,7 @@ type Response = http::Response<Body>;
 
 /// The instance that served a call: in an answer, and in a request that must go to another instance.
 #[derive(Clone, Debug)]
-pub(crate) struct CarriedBy(Arc<str>);
+pub(crate) struct ServedBy(Arc<str>);
 
 /// One instance and its health.
 struct Instance {
@@ -78,7 +78,7 @@ impl Drop for Watched {
 
 /// All instances of one service. It is cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Spread {
+pub(crate) struct Balancer {
     instances: Arc<ArcSwap<Vec<Arc<Instance>>>>,
     next: Arc<AtomicUsize>,
     /// The task ends with the last clone.
@@ -93,7 +93,7 @@ impl Drop for Resolving {
     }
 }
 
-impl Spread {
+impl Balancer {
     /// Balances over the instances at these addresses, whose names are resolved continuously.
     pub(crate) fn over(addresses: &[String], tls: Option<ClientTlsConfig>) -> Result<Self, tonic::transport::Error> {
         // Invalid addresses are refused here rather than at the first call.
@@ -132,21 +132,21 @@ impl Spread {
         serving
     }
 
-    async fn carry(&self, request: Request) -> Result<Response, TransportError> {
+    async fn forward(&self, request: Request) -> Result<Response, TransportError> {
         let mut order = self.order();
-        if let Some(CarriedBy(asked)) = request.extensions().get() {
+        if let Some(ServedBy(served_by)) = request.extensions().get() {
             // The instance that was tried before comes last.
-            order.sort_by_key(|instance| instance.address == *asked);
+            order.sort_by_key(|instance| instance.address == *served_by);
         }
         if order.is_empty() {
             // At startup the names may not be resolved yet.
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(RETRY_EVERY).await;
             order = self.order();
         }
         let streaming = STREAMING.contains(&request.uri().path());
         if streaming {
             let first = order.into_iter().next().ok_or_else(no_address)?;
-            return first.carry(request).await;
+            return first.forward(request).await;
         }
         let (mut parts, body) = request.into_parts();
         let bytes = body
@@ -163,14 +163,14 @@ impl Spread {
                 parts.headers.insert(deadline::GRPC_TIMEOUT, left);
             }
             let body = Body::new(Full::new(bytes.clone()));
-            let carried = instance
-                .carry_whole(http::Request::from_parts(parts.clone(), body))
+            let attempt = instance
+                .forward_whole(http::Request::from_parts(parts.clone(), body))
                 .await;
-            let outcome = match &carried {
+            let outcome = match &attempt {
                 Ok((_, outcome)) => *outcome,
                 Err(error) => Outcome::of_error(error),
             };
-            match carried {
+            match attempt {
                 Ok((response, Outcome::Done)) => return Ok(response),
                 Ok((response, _)) => last_answer = Some(response),
                 Err(error) => failed = error,
@@ -183,18 +183,18 @@ impl Spread {
             metrics::counter!("citycode_portal_calls_tried_again_total").increment(1);
         }
         let method = parts.uri.path();
-        if unknown && !is_look_up(method) {
-            return Ok(nobody_knows(method));
+        if unknown && !is_read_only(method) {
+            return Ok(unknown_outcome(method));
         }
         match last_answer {
             Some(response) => Ok(response),
             None if unknown => Err(failed),
-            None => Ok(unreached()),
+            None => Ok(no_instance_reached()),
         }
     }
 }
 
-impl Service<Request> for Spread {
+impl Service<Request> for Balancer {
     type Response = Response;
     type Error = TransportError;
     type Future = BoxFuture<'static, Result<Response, TransportError>>;
@@ -205,7 +205,7 @@ impl Service<Request> for Spread {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move { this.carry(request).await })
+        Box::pin(async move { this.forward(request).await })
     }
 }
 
@@ -226,23 +226,23 @@ impl Instance {
         })
     }
 
-    async fn carry(&self, request: Request) -> Result<Response, TransportError> {
+    async fn forward(&self, request: Request) -> Result<Response, TransportError> {
         let mut channel = self.channel.clone();
         let sent = async { channel.ready().await?.call(request).await };
         let sent: Result<Response, tonic::transport::Error> = sent.await;
         let mut response = sent.map_err(|error| {
-            self.tell(false);
+            self.set_serving(false);
             TransportError(error.into())
         })?;
-        response.extensions_mut().insert(CarriedBy(Arc::clone(&self.address)));
+        response.extensions_mut().insert(ServedBy(Arc::clone(&self.address)));
         Ok(response)
     }
 
     /// Sends the call and reads the whole answer: an instance that fails during its answer has not answered.
-    async fn carry_whole(&self, request: Request) -> Result<(Response, Outcome), TransportError> {
-        let (parts, body) = self.carry(request).await?.into_parts();
+    async fn forward_whole(&self, request: Request) -> Result<(Response, Outcome), TransportError> {
+        let (parts, body) = self.forward(request).await?.into_parts();
         let whole = body.collect().await.map_err(|error| {
-            self.tell(false);
+            self.set_serving(false);
             TransportError(error.into())
         })?;
         let outcome = Outcome::of_answer(&parts, whole.trailers());
@@ -258,19 +258,19 @@ impl Instance {
                 let mut answers = answers.into_inner();
                 while let Ok(Some(answer)) = answers.message().await {
                     let serving = answer.status == ServingStatus::Serving as i32;
-                    self.tell(serving);
+                    self.set_serving(serving);
                     // An open watch would delay the shutdown of the server.
                     if !serving {
                         break;
                     }
                 }
             }
-            self.tell(false);
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.set_serving(false);
+            tokio::time::sleep(RETRY_EVERY).await;
         }
     }
 
-    fn tell(&self, serving: bool) {
+    fn set_serving(&self, serving: bool) {
         if self.serving.swap(serving, Ordering::AcqRel) != serving {
             tracing::info!(address = %self.address, serving, "the health of an instance changed");
         }
