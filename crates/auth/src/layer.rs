@@ -70,7 +70,7 @@ impl Authenticate {
 
     /// Lets calls of these paths pass without a token, as [`Authenticate::optional`] does for all.
     #[must_use]
-    pub fn but_public(self, public: &'static [&'static str]) -> Self {
+    pub fn with_public_paths(self, public: &'static [&'static str]) -> Self {
         Self { public, ..self }
     }
 

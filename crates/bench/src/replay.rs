@@ -32,12 +32,12 @@ const SEALED_BYTES: usize = 280;
 const GROUP: u64 = 1_000;
 
 /// The commits of a city, holder by holder.
-pub(crate) struct Lives {
+pub(crate) struct CityCommits {
     layout: Layout,
     codes: Vec<u64>,
 }
 
-impl Lives {
+impl CityCommits {
     pub(crate) fn new(layout: Layout) -> Self {
         let codes = vec![0; usize::from(layout.partitions())];
         Self { layout, codes }
@@ -106,9 +106,9 @@ fn commit(holder: HolderId, command: u64, events: &[Event]) -> NewCommit {
 }
 
 /// Appends the commits of these holders durably.
-pub(crate) async fn write_lives(
+pub(crate) async fn write_city(
     store: &dyn EventStore,
-    lives: &mut Lives,
+    city: &mut CityCommits,
     holders: std::ops::Range<u64>,
 ) -> Result<()> {
     let mut next = holders.start;
@@ -117,7 +117,7 @@ pub(crate) async fn write_lives(
         // One commit of each holder at a time, because the second expects the tail that the first creates.
         let mut waves: [Vec<NewCommit>; 3] = Default::default();
         for number in next..last {
-            for (wave, commit) in waves.iter_mut().zip(lives.of(number)) {
+            for (wave, commit) in waves.iter_mut().zip(city.of(number)) {
                 wave.push(commit);
             }
         }
@@ -188,7 +188,7 @@ async fn measure(report: &mut Report, holders: u64) -> Result<()> {
     };
     let store = EmbeddedEventStore::open(folder.path(), &config)?;
     let start = Instant::now();
-    write_lives(&store, &mut Lives::new(layout), 0..holders).await?;
+    write_city(&store, &mut CityCommits::new(layout), 0..holders).await?;
     let wrote = start.elapsed().as_secs_f64();
     store.close();
     let start = Instant::now();

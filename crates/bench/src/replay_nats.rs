@@ -20,7 +20,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::Scale;
-use crate::replay::{Lives, StatusFold, write_lives};
+use crate::replay::{CityCommits, StatusFold, write_city};
 use crate::report::{Figure, Goal, Report};
 
 /// Three commits and four events each.
@@ -73,7 +73,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let log_id = LogId([1; 16]);
     jetstream::provision(&config, &jetstream::NewLog::new(log_id, layout)).await?;
     let store = JetStreamEventStore::open(&config).await?;
-    write_lives(&store, &mut Lives::new(layout), 0..scale.of(HOLDERS)).await?;
+    write_city(&store, &mut CityCommits::new(layout), 0..scale.of(HOLDERS)).await?;
     let heads = store.heads().await?;
     let commits = heads.commits() as f64;
     let (mut ours, mut ours_as_reader, mut bare) = (Vec::new(), Vec::new(), Vec::new());

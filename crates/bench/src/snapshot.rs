@@ -25,7 +25,7 @@ use citycode_testkit::{NatsServer, NatsSync, Process, Running};
 use citycode_token::SigningKey;
 use tokio::process::Command;
 
-use crate::replay::{Lives, write_lives};
+use crate::replay::{CityCommits, write_city};
 use crate::report::{Figure, Goal, Report};
 use crate::{Scale, folder};
 
@@ -217,7 +217,7 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     };
     let store = Arc::new(JetStreamEventStore::open(&config).await?);
     let layout = store.layout();
-    write_lives(&*store, &mut Lives::new(layout), 0..scale.of(HOLDERS)).await?;
+    write_city(&*store, &mut CityCommits::new(layout), 0..scale.of(HOLDERS)).await?;
     let identity = LogIdentity {
         log_id: store.log_id().0,
         partitions: layout.partitions(),
@@ -232,8 +232,8 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let publish_seconds = publish(&city, identity, &file).await?;
     std::fs::remove_file(&file)?;
     // The tail: codes with indexes after those of the snapshot.
-    let mut tail = Lives::after(layout, codes);
-    write_lives(&*store, &mut tail, scale.of(HOLDERS)..scale.of(HOLDERS + TAIL_HOLDERS)).await?;
+    let mut tail = CityCommits::after(layout, codes);
+    write_city(&*store, &mut tail, scale.of(HOLDERS)..scale.of(HOLDERS + TAIL_HOLDERS)).await?;
     // A writer, because without one no verifier could prove its freshness.
     let answering = Arc::clone(&store);
     let writer = tokio::spawn(async move {

@@ -55,14 +55,14 @@ pub enum StartError {
 
 /// Both outputs of a process so far.
 #[derive(Clone, Default, Debug)]
-struct Said(Arc<Mutex<String>>);
+struct Outputs(Arc<Mutex<String>>);
 
 /// A process that reported `ready http://ADDR`.
 #[derive(Debug)]
 pub struct Running {
     process: Process,
     url: String,
-    said: Said,
+    said: Outputs,
     /// The tasks that collect its outputs.
     collectors: Vec<JoinHandle<()>>,
     home: TempDir,
@@ -108,7 +108,7 @@ impl Running {
             program: program.to_owned(),
             source,
         })?;
-        let said = Said::default();
+        let said = Outputs::default();
         let stderr = BufReader::new(process.stderr());
         let mut collector = tokio::spawn(collect(stderr.lines(), said.clone()));
         let mut lines = BufReader::new(process.stdout()).lines();
@@ -232,7 +232,7 @@ impl Running {
     }
 }
 
-impl Said {
+impl Outputs {
     fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -266,7 +266,7 @@ fn command_in(program: &Path, home: &Path) -> Command {
     command
 }
 
-async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>, said: &Said) -> Option<String> {
+async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>, said: &Outputs) -> Option<String> {
     while let Ok(Some(line)) = lines.next_line().await {
         said.add(&line);
         if let Some(url) = line.strip_prefix(READY) {
@@ -276,7 +276,7 @@ async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>, said: &Said) -> O
     None
 }
 
-async fn collect<R: AsyncRead + Unpin>(mut lines: Lines<BufReader<R>>, said: Said) {
+async fn collect<R: AsyncRead + Unpin>(mut lines: Lines<BufReader<R>>, said: Outputs) {
     while let Ok(Some(line)) = lines.next_line().await {
         said.add(&line);
     }

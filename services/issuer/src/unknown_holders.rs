@@ -41,14 +41,14 @@ impl End {
 
 /// The people whose codes are ended.
 #[derive(Clone, Copy, Debug)]
-pub enum Whose<'a> {
+pub enum AffectedPeople<'a> {
     /// All people.
     All,
     /// These people, as holders or as guardians.
     Of(&'a HashSet<HolderId>),
 }
 
-impl Whose<'_> {
+impl AffectedPeople<'_> {
     fn includes(self, holder: HolderId, slot: &SlotState) -> bool {
         match self {
             Self::All => true,
@@ -69,12 +69,12 @@ pub struct HoldersCodes {
 }
 
 /// The codes that are not dead and that `end` would change. Codes that were ended before are not returned again.
-pub fn codes_to_end(log: &HolderLog, whose: Whose<'_>, end: End, now: Timestamp) -> Vec<HoldersCodes> {
+pub fn codes_to_end(log: &HolderLog, people: AffectedPeople<'_>, end: End, now: Timestamp) -> Vec<HoldersCodes> {
     let holders = log.register().holders().into_iter();
     let found = holders.filter_map(|holder| {
         let (state, _) = log.register().get(holder)?;
         let slots = state.all_alive(now);
-        let affected = slots.filter(|slot| whose.includes(holder, slot) && end.changes(slot));
+        let affected = slots.filter(|slot| people.includes(holder, slot) && end.changes(slot));
         let codes: Vec<CodeId> = affected.map(|slot| slot.code.code_id).collect();
         (!codes.is_empty()).then_some(HoldersCodes { holder, codes })
     });

@@ -19,7 +19,7 @@ use citycode_service_kit::problem::Code;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::migrate::Reach;
+use super::migrate::ServerArgs;
 use citycode_runtime::distributed::LOG_READERS_API;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
@@ -61,7 +61,7 @@ struct Place {
     #[arg(long, value_name = "PLACE")]
     archive: Option<String>,
     #[command(flatten)]
-    reach: Reach,
+    reach: ServerArgs,
 }
 
 /// A position on the command line.

@@ -42,12 +42,12 @@ pub(crate) struct Places {
     #[arg(long, value_name = "PLACE")]
     to: String,
     #[command(flatten)]
-    reach: Reach,
+    reach: ServerArgs,
 }
 
 /// How to connect to a log on servers.
 #[derive(Args)]
-pub(crate) struct Reach {
+pub(crate) struct ServerArgs {
     /// Replicas of each partition.
     #[arg(long, default_value_t = 3)]
     replicas: u8,
@@ -143,7 +143,7 @@ impl Places {
     }
 }
 
-impl Reach {
+impl ServerArgs {
     /// Opens the log at a place. If it is absent and `new` is given, it is created with these properties. `api` is the
     /// prefix of the JetStream API for a user with a seed, unless a flag overrides it.
     pub(crate) async fn open_at(

@@ -30,12 +30,12 @@ pub(crate) struct Undelivered {
 }
 
 /// The one waiting scan of a caller.
-pub(crate) struct Waits<'a> {
+pub(crate) struct WaitingScan<'a> {
     waiting: &'a Mutex<HashSet<CallerId>>,
     caller: &'a CallerId,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitingScan<'_> {
     fn drop(&mut self) {
         self.waiting.lock().remove(self.caller);
     }
@@ -49,9 +49,9 @@ struct Generations {
 
 impl Undelivered {
     /// Begins to wait, unless another scan of this caller is waiting.
-    pub(crate) fn wait<'a>(&'a self, caller: &'a CallerId) -> Option<Waits<'a>> {
+    pub(crate) fn wait<'a>(&'a self, caller: &'a CallerId) -> Option<WaitingScan<'a>> {
         let begins = self.waiting.lock().insert(caller.clone());
-        begins.then_some(Waits {
+        begins.then_some(WaitingScan {
             waiting: &self.waiting,
             caller,
         })

@@ -472,7 +472,7 @@ fn the_log_of_a_file_is_read_from_its_header() {
 }
 
 /// A source whose every second read fails, and whose reads return a few bytes.
-struct Faltering<'a> {
+struct FailingSource<'a> {
     bytes: io::Cursor<&'a [u8]>,
     error: io::ErrorKind,
     fails: bool,
@@ -482,7 +482,7 @@ struct Faltering<'a> {
     failures: usize,
 }
 
-impl io::Read for Faltering<'_> {
+impl io::Read for FailingSource<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fails = !self.fails;
         if self.fails && self.seeks == 0 && self.failures > 0 {
@@ -494,7 +494,7 @@ impl io::Read for Faltering<'_> {
     }
 }
 
-impl io::Seek for Faltering<'_> {
+impl io::Seek for FailingSource<'_> {
     fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
         self.seeks = self.seeks.saturating_sub(1);
         self.bytes.seek(to)
@@ -504,7 +504,7 @@ impl io::Seek for Faltering<'_> {
 #[test]
 fn an_interrupted_read_is_repeated_and_any_other_error_ends_the_load() {
     let (status, _) = files();
-    let source = |error| Faltering {
+    let source = |error| FailingSource {
         bytes: io::Cursor::new(&status),
         error,
         fails: false,
@@ -514,7 +514,7 @@ fn an_interrupted_read_is_repeated_and_any_other_error_ends_the_load() {
     let interrupted = || source(io::ErrorKind::Interrupted);
     assert!(status::load(&IDENTITY, interrupted()).is_ok());
     assert!(check(ProjectionKind::Status, &IDENTITY, interrupted()).is_ok());
-    let broken = || Faltering {
+    let broken = || FailingSource {
         failures: 1,
         ..source(io::ErrorKind::TimedOut)
     };
@@ -522,7 +522,7 @@ fn an_interrupted_read_is_repeated_and_any_other_error_ends_the_load() {
         |error: &LoadError| matches!(error, LoadError::Io(error) if error.kind() == io::ErrorKind::TimedOut);
     assert!(status::load(&IDENTITY, broken()).is_err_and(|error| timed_out(&error)));
     // A check seeks to the header, to the end, and to the start of what is hashed.
-    let breaks_later = Faltering { seeks: 3, ..broken() };
+    let breaks_later = FailingSource { seeks: 3, ..broken() };
     let checked = check(ProjectionKind::Status, &IDENTITY, breaks_later);
     assert!(checked.is_err_and(|error| timed_out(&error)));
 }

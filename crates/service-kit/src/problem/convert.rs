@@ -43,25 +43,25 @@ impl Problem {
         }
     }
 
-    /// The problem that a status carries; `None` for a status of the transport or of another implementation.
-    pub(crate) fn carried_by(status: &Status) -> Option<Self> {
-        let carried = status
+    /// The problem in the metadata of a status; `None` for a status of the transport or of another implementation.
+    pub(crate) fn from_metadata_of(status: &Status) -> Option<Self> {
+        let problem = status
             .metadata()
             .get_bin(METADATA_KEY)
             .and_then(|value| value.to_bytes().ok())
             .and_then(|bytes| serde_json::from_slice::<Problem>(&bytes).ok())
             .filter(|problem| (400..600).contains(&problem.status))?;
         Some(if status.metadata().contains_key(OUTCOME_KEY) {
-            carried.with_outcome(Outcome::Unknown)
+            problem.with_outcome(Outcome::Unknown)
         } else {
-            carried
+            problem
         })
     }
 }
 
 impl From<&Status> for Problem {
     fn from(status: &Status) -> Self {
-        Self::carried_by(status).unwrap_or_else(|| from_bare_status(status))
+        Self::from_metadata_of(status).unwrap_or_else(|| from_bare_status(status))
     }
 }
 

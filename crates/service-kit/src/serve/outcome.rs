@@ -55,7 +55,7 @@ pub(super) fn complete(mut response: Response, grpc: bool) -> Response {
     let Some(status) = failed else {
         return response;
     };
-    let problem = match Problem::carried_by(&status) {
+    let problem = match Problem::from_metadata_of(&status) {
         Some(problem) if problem.outcome().is_some() => return response,
         Some(problem) => with_outcome(problem),
         // The transport's own status. Its text describes the form of the request and contains nothing of it.

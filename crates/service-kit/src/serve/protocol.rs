@@ -31,7 +31,7 @@ use super::connections::ClientClass;
 use super::limits::{
     CONNECTION_WINDOW, HTTP1_BUFFER_BYTES, MAX_HEADER_BYTES, PEER_CONNECTION_WINDOW, PIECE_BYTES, STREAM_WINDOW,
 };
-use super::socket::{Rewound, Socket};
+use super::socket::{Prefixed, Socket};
 use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, is_grpc, outcome};
 use crate::deadline;
 use crate::problem::Problem;
@@ -105,7 +105,7 @@ where
         return;
     };
     let is_http2 = &*first == PREFACE;
-    let io = TokioIo::new(Rewound { first, rest: stream });
+    let io = TokioIo::new(Prefixed { first, rest: stream });
     if is_http2 {
         connection.speaks_http2();
         let served = pin!(http2_server(connection).serve_connection(io, http_service(connection, router)));

@@ -71,12 +71,12 @@ impl AsyncWrite for Socket {
 
 /// A stream that first returns bytes that were already read from it.
 #[derive(Debug)]
-pub(super) struct Rewound<S> {
+pub(super) struct Prefixed<S> {
     pub(super) first: Bytes,
     pub(super) rest: S,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
             return Pin::new(&mut self.rest).poll_read(context, into);
@@ -88,7 +88,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.rest).poll_write(context, bytes)
     }

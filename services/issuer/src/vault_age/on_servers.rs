@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use super::{VaultAgeError, compare};
 use crate::ErasureQueue;
-use crate::unknown_holders::{self, End, Whose};
+use crate::unknown_holders::{self, AffectedPeople, End};
 
 /// The state of the vault, which an issuer determines before it folds the log.
 pub enum VaultAge {
@@ -88,7 +88,7 @@ async fn suspend_living_codes(
     let now = Timestamp(clock.now().0);
     tracing::warn!("THE VAULT WAS RECREATED AFTER A LOSS: every valid code is suspended before calls are served");
     let people = unknown_holders::unknown_people(vault, log, now).await?;
-    let codes = unknown_holders::codes_to_end(log, Whose::Of(&people), End::Suspended, now);
+    let codes = unknown_holders::codes_to_end(log, AffectedPeople::Of(&people), End::Suspended, now);
     let suspended = unknown_holders::end_codes(log, codes, End::Suspended, clock, entropy).await?;
     tracing::warn!(
         suspended,

@@ -2,7 +2,7 @@
 
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{EventStore as _, LogPosition};
-use citycode_issuer::unknown_holders::{End, Whose, codes_to_end, end_codes, living_codes, unknown_people};
+use citycode_issuer::unknown_holders::{AffectedPeople, End, codes_to_end, end_codes, living_codes, unknown_people};
 use citycode_issuer::vault_age::compare;
 use citycode_testkit::IdNumbers;
 use citycode_wire::proto::issuer::v1::{EraseRequest, RenameRequest};
@@ -86,7 +86,7 @@ async fn r3_the_live_codes_of_people_who_are_not_in_the_vault_are_suspended_once
         .await
         .expect("the vault answers");
     assert_eq!(people.len(), 1);
-    let codes = codes_to_end(log, Whose::Of(&people), End::Suspended, now);
+    let codes = codes_to_end(log, AffectedPeople::Of(&people), End::Suspended, now);
     assert_eq!(codes.iter().map(|holder| holder.codes.len()).sum::<usize>(), 1);
     let (clock, entropy) = (&*authorizer.clock, &*authorizer.entropy);
     let ended = end_codes(log, codes.clone(), End::Suspended, clock, entropy).await;
@@ -97,9 +97,9 @@ async fn r3_the_live_codes_of_people_who_are_not_in_the_vault_are_suspended_once
         0,
         "a suspended code is not suspended again"
     );
-    assert_eq!(codes_to_end(log, Whose::Of(&people), End::Suspended, now), []);
+    assert_eq!(codes_to_end(log, AffectedPeople::Of(&people), End::Suspended, now), []);
     assert_eq!(
-        codes_to_end(log, Whose::All, End::Revoked, now).len(),
+        codes_to_end(log, AffectedPeople::All, End::Revoked, now).len(),
         2,
         "both can still be revoked"
     );

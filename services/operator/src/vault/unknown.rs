@@ -11,7 +11,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::{LogPosition, Position, Sequence};
 use citycode_holder_log::HolderLog;
 use citycode_issuer::unknown_holders::{
-    End, HoldersCodes, Whose, codes_to_end, end_codes, living_codes, unknown_people,
+    AffectedPeople, End, HoldersCodes, codes_to_end, end_codes, living_codes, unknown_people,
 };
 use citycode_issuer::vault_age;
 use citycode_service_kit::clock::Clock;
@@ -75,7 +75,7 @@ pub(super) async fn run(
     let living = living_codes(&log, now);
     let people = unknown_people(vault, &log, now).await;
     let people = people.map_err(|error| failed(&error))?;
-    let found = codes_to_end(&log, Whose::Of(&people), end, now);
+    let found = codes_to_end(&log, AffectedPeople::Of(&people), end, now);
     let codes = Listed::new(living, &found);
     if args.dry_run {
         return codes.print(0, end, &[], output);

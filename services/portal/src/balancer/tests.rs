@@ -16,7 +16,7 @@ use super::*;
 
 /// How an instance reacts to every call.
 #[derive(Clone)]
-enum Conduct {
+enum Behaviour {
     /// It answers with its own name.
     Answer,
     /// It answers with this problem.
@@ -25,7 +25,7 @@ enum Conduct {
     Break,
 }
 
-impl Conduct {
+impl Behaviour {
     fn answer(&self, name: &'static str) -> http::Response<axum::body::Body> {
         let body = match self {
             Self::Answer => axum::body::Body::empty(),
@@ -51,7 +51,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start(name: &'static str, conduct: Conduct) -> Self {
+    async fn start(name: &'static str, behaviour: Behaviour) -> Self {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = format!("http://{}", listener.address());
         let (stop, stopped) = Signal::channel();
@@ -59,7 +59,7 @@ impl Server {
         let (server, follow) = health.grpc(&[], stopped.clone());
         tokio::spawn(follow);
         let answer = move || {
-            let answer = conduct.answer(name);
+            let answer = behaviour.answer(name);
             async move { answer }
         };
         let router = app(Routes::new(server), axum::Router::new().fallback(answer));
@@ -87,10 +87,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn calls_go_to_all_instances_that_serve_and_to_no_others() {
     let (first, second) = (
-        Server::start("first", Conduct::Answer).await,
-        Server::start("second", Conduct::Answer).await,
+        Server::start("first", Behaviour::Answer).await,
+        Server::start("second", Behaviour::Answer).await,
     );
-    let starting = Server::start("starting", Conduct::Answer).await;
+    let starting = Server::start("starting", Behaviour::Answer).await;
     let not_yet = starting.health.component("log");
     let addresses = [&first, &second, &starting].map(|server| server.address.clone());
     let balancer = Balancer::over(&addresses, None).unwrap();
@@ -125,8 +125,8 @@ async fn calls_go_to_all_instances_that_serve_and_to_no_others() {
 #[tokio::test]
 async fn a_refused_call_goes_to_the_next_instance_and_a_stream_does_not() {
     let (refusing, taking) = (
-        Server::start("refusing", Conduct::Say(Status::unavailable("not now"))).await,
-        Server::start("taking", Conduct::Answer).await,
+        Server::start("refusing", Behaviour::Say(Status::unavailable("not now"))).await,
+        Server::start("taking", Behaviour::Answer).await,
     );
     let balancer = Balancer::over(&[refusing.address.clone(), taking.address.clone()], None).unwrap();
     eventually("both serve", PATIENCE, || async {
@@ -147,8 +147,8 @@ async fn a_refused_call_goes_to_the_next_instance_and_a_stream_does_not() {
 #[tokio::test]
 async fn a_call_that_must_go_to_another_instance_does() {
     let (first, second) = (
-        Server::start("first", Conduct::Answer).await,
-        Server::start("second", Conduct::Answer).await,
+        Server::start("first", Behaviour::Answer).await,
+        Server::start("second", Behaviour::Answer).await,
     );
     let balancer = Balancer::over(&[first.address.clone(), second.address.clone()], None).unwrap();
     eventually("one serves", PATIENCE, || async { balancer.is_serving() }).await;
@@ -188,17 +188,17 @@ async fn offered(path: &str, first: &Server, second: &Server) -> Result<String, 
     }
 }
 
-fn say(problem: Problem) -> Conduct {
-    Conduct::Say(problem.into())
+fn say(problem: Problem) -> Behaviour {
+    Behaviour::Say(problem.into())
 }
 
 #[tokio::test]
 async fn an_unknown_outcome_is_not_hidden_by_the_refusal_of_another_instance() {
     let not_made = Problem::new(Code::Unavailable, "the change was not made");
     for may_have_done in [
-        Conduct::Break,
+        Behaviour::Break,
         say(Problem::change_unknown()),
-        Conduct::Say(Status::unavailable("a proxy lost it")),
+        Behaviour::Say(Status::unavailable("a proxy lost it")),
     ] {
         let first = Server::start("first", may_have_done).await;
         for refusal in [
@@ -216,12 +216,12 @@ async fn an_unknown_outcome_is_not_hidden_by_the_refusal_of_another_instance() {
             // A read-only call has no outcome to lose.
             assert_eq!(offered(READ_ONLY_METHODS[0], &first, &second).await, Err(refusal));
         }
-        let done = Server::start("second", Conduct::Answer).await;
+        let done = Server::start("second", Behaviour::Answer).await;
         assert_eq!(offered(ISSUE, &first, &done).await.as_deref(), Ok("second"));
     }
     let both = [
-        Server::start("first", Conduct::Break).await,
-        Server::start("second", Conduct::Break).await,
+        Server::start("first", Behaviour::Break).await,
+        Server::start("second", Behaviour::Break).await,
     ];
     let act = offered(ISSUE, &both[0], &both[1]).await;
     assert_eq!(act, Err(Problem::change_unknown()));
@@ -234,7 +234,7 @@ async fn a_change_that_was_not_made_does_not_hide_a_refusal() {
     let not_made = Problem::new(Code::Unavailable, "the change was not made");
     let first = Server::start("first", say(not_made)).await;
     assert_eq!(offered(ISSUE, &first, &second).await, Err(refusal.clone()));
-    let mut gone = Server::start("gone", Conduct::Answer).await;
+    let mut gone = Server::start("gone", Behaviour::Answer).await;
     gone.stop.pull();
     (&mut gone.task).await.unwrap();
     assert_eq!(
@@ -246,7 +246,7 @@ async fn a_change_that_was_not_made_does_not_hide_a_refusal() {
 
 #[tokio::test]
 async fn the_answer_of_one_instance_is_returned_if_the_next_is_not_reached() {
-    let mut gone = Server::start("gone", Conduct::Answer).await;
+    let mut gone = Server::start("gone", Behaviour::Answer).await;
     gone.stop.pull();
     (&mut gone.task).await.unwrap();
     let not_made = Problem::new(Code::Unavailable, "this server's clock stepped back").with_retry_after(7);

@@ -7,7 +7,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use crate::fakes::Conduct;
+use crate::fakes::Behaviour;
 use crate::harness::City;
 
 /// Every route that changes something, with a valid body.
@@ -142,7 +142,7 @@ async fn a_services_problem_arrives_unchanged() {
     let city = City::new();
     for &code in Code::ALL {
         let problem = Problem::new(code, "the reason of this call").with_retry_after(3);
-        city.fakes.conduct(Conduct::Refuse(problem.clone()));
+        city.fakes.behaviour(Behaviour::Refuse(problem.clone()));
         for (path, body) in all() {
             let answer = city.post(path, body).await;
             let expected = (code.http_status(), code.as_str().to_owned());
@@ -162,7 +162,7 @@ async fn a_services_problem_arrives_unchanged() {
 async fn a_failure_of_the_transport_becomes_unavailable_without_its_text() {
     let city = City::new();
     let failure = Status::unavailable("tcp connect 10.1.2.3:99 refused");
-    city.fakes.conduct(Conduct::Fail(failure));
+    city.fakes.behaviour(Behaviour::Fail(failure));
     let answer = city.post("/api/v1/erase", json!({"id_number": "N"})).await;
     assert_eq!(answer.problem(), (503, "unavailable".into()));
     assert_eq!(answer.json()["outcome"], "unknown");
@@ -172,19 +172,19 @@ async fn a_failure_of_the_transport_becomes_unavailable_without_its_text() {
 #[tokio::test]
 async fn a_panic_becomes_an_internal_problem_and_the_portal_continues() {
     let city = City::new();
-    city.fakes.conduct(Conduct::Panic);
+    city.fakes.behaviour(Behaviour::Panic);
     let answer = city.post("/api/v1/erase", json!({"id_number": "N"})).await;
     assert_eq!(answer.problem(), (500, "internal".into()));
     assert_eq!(answer.json()["outcome"], "unknown", "it may have come after the change");
     assert!(!String::from_utf8_lossy(&answer.body).contains("bug"));
-    city.fakes.conduct(Conduct::Answer);
+    city.fakes.behaviour(Behaviour::Answer);
     city.post("/api/v1/erase", json!({"id_number": "N"})).await.ok();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_to_a_service_that_never_answers_times_out() {
     let city = City::new();
-    city.fakes.conduct(Conduct::Hang);
+    city.fakes.behaviour(Behaviour::Hang);
     let answer = city.post("/api/v1/erase", json!({"id_number": "N"})).await;
     assert_eq!(answer.problem(), (503, "unavailable".into()));
     assert_eq!(answer.json()["outcome"], "unknown");

@@ -27,12 +27,12 @@ pub(crate) struct Fakes(Arc<Mutex<Inner>>);
 struct Inner {
     seen: Vec<Seen>,
     ready: HashMap<TypeId, Box<dyn Any + Send>>,
-    conduct: Conduct,
+    behaviour: Behaviour,
 }
 
 /// How the services react to a call.
 #[derive(Default, Clone)]
-pub(crate) enum Conduct {
+pub(crate) enum Behaviour {
     /// They answer.
     #[default]
     Answer,
@@ -58,8 +58,8 @@ impl Fakes {
         self.inner().ready.insert(TypeId::of::<A>(), Box::new(answer));
     }
 
-    pub(crate) fn conduct(&self, conduct: Conduct) {
-        self.inner().conduct = conduct;
+    pub(crate) fn behaviour(&self, behaviour: Behaviour) {
+        self.inner().behaviour = behaviour;
     }
 
     /// The only message of this type that has arrived since the last call of this method.
@@ -101,13 +101,13 @@ impl Fakes {
     }
 
     async fn behave(&self) -> Result<(), Status> {
-        let conduct = self.inner().conduct.clone();
-        match conduct {
-            Conduct::Answer => Ok(()),
-            Conduct::Refuse(problem) => Err(problem.into()),
-            Conduct::Fail(status) => Err(status),
-            Conduct::Hang => std::future::pending().await,
-            Conduct::Panic => panic!("a service met a bug"),
+        let behaviour = self.inner().behaviour.clone();
+        match behaviour {
+            Behaviour::Answer => Ok(()),
+            Behaviour::Refuse(problem) => Err(problem.into()),
+            Behaviour::Fail(status) => Err(status),
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::Panic => panic!("a service met a bug"),
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic::Status;
 use tonic::service::Routes;
 
-use crate::fakes::{Conduct, Fakes, verdict};
+use crate::fakes::{Behaviour, Fakes, verdict};
 use crate::harness::City;
 
 /// A portal with two verifiers without a health service: the first of the two is tried first. They serve until their
@@ -43,7 +43,7 @@ fn city_with_two_verifiers() -> (City, [Fakes; 2], [Trigger; 2]) {
 #[tokio::test]
 async fn r20_a_scan_without_an_id_is_the_same_scan_at_the_next_verifier() {
     let (city, [first, second], _serving) = city_with_two_verifiers();
-    first.conduct(Conduct::Fail(Status::unavailable("it went amid the scan")));
+    first.behaviour(Behaviour::Fail(Status::unavailable("it went amid the scan")));
     second.ready(verdict());
     let mut ids = Vec::new();
     for _ in 0..2 {
@@ -68,27 +68,27 @@ async fn r24_cannot_check_is_returned_if_the_second_verifier_fails() {
     };
     first.ready(cannot_check);
     let body = json!({"place": "sentinel", "code": "TOKEN:TEXT"});
-    for conduct in [
-        Conduct::Refuse(Problem::new(
+    for behaviour in [
+        Behaviour::Refuse(Problem::new(
             Code::RateLimited,
             "too many different ID cards in a short time",
         )),
-        Conduct::Refuse(Problem::outcome_unknown(
+        Behaviour::Refuse(Problem::outcome_unknown(
             "whether the registration was recorded is not known",
         )),
-        Conduct::Refuse(Problem::internal()),
-        Conduct::Fail(Status::unavailable("a proxy lost it")),
-        Conduct::Panic,
-        Conduct::Hang,
+        Behaviour::Refuse(Problem::internal()),
+        Behaviour::Fail(Status::unavailable("a proxy lost it")),
+        Behaviour::Panic,
+        Behaviour::Hang,
     ] {
-        second.conduct(conduct);
+        second.behaviour(behaviour);
         let answer = city.post("/api/v1/verify", body.clone()).await.ok();
         assert_eq!(
             (&answer["decision"], &answer["reason"]),
             (&json!("cannot_check"), &json!("too_stale"))
         );
     }
-    second.conduct(Conduct::Answer);
+    second.behaviour(Behaviour::Answer);
     second.ready(verdict());
     let answer = city.post("/api/v1/verify", body).await.ok();
     assert_eq!(answer["decision"], "admit_after_id_check", "the second one knows more");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::fakes::Conduct;
+use crate::fakes::Behaviour;
 use crate::harness::{Answer, City};
 
 const OPTIONS: &str = r#"{"kind":"offline","channel":"counter"}"#;
@@ -331,7 +331,7 @@ async fn an_import_without_its_options_or_the_right_is_a_problem_as_a_whole() {
         assert_eq!(answer.problem(), (400, "invalid_request".into()), "{text}");
     }
     let refusal = Problem::new(Code::NotAllowed, "imports are an admin's");
-    city.fakes.conduct(Conduct::Refuse(refusal));
+    city.fakes.behaviour(Behaviour::Refuse(refusal));
     let answer = send(&city, "/api/v1/import", OPTIONS).await;
     assert_eq!(answer.problem(), (403, "not_allowed".into()));
 }

@@ -7,7 +7,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{LogId, LogPosition, Sequence};
 use citycode_holder_log::HolderLog;
-use citycode_issuer::unknown_holders::{End, Whose, codes_to_end, end_codes};
+use citycode_issuer::unknown_holders::{AffectedPeople, End, codes_to_end, end_codes};
 use citycode_issuer::vault_age;
 
 use super::PartError;
@@ -126,8 +126,8 @@ fn check_journal(files: &MarkFiles, mark: &Mark) -> Result<(), StartError> {
 }
 
 /// Suspends valid codes, and returns their number.
-async fn suspend(log: &HolderLog, whose: Whose<'_>, surroundings: &Surroundings) -> Result<u64, StartError> {
-    let codes = codes_to_end(log, whose, End::Suspended, Timestamp(surroundings.clock.now().0));
+async fn suspend(log: &HolderLog, people: AffectedPeople<'_>, surroundings: &Surroundings) -> Result<u64, StartError> {
+    let codes = codes_to_end(log, people, End::Suspended, Timestamp(surroundings.clock.now().0));
     let (clock, entropy) = (&*surroundings.clock, &*surroundings.entropy);
     Ok(end_codes(log, codes, End::Suspended, clock, entropy).await?)
 }
@@ -194,7 +194,7 @@ impl Findings {
     async fn compare_vault(&self, live: &Live<'_>) -> Result<bool, StartError> {
         let Live { dependencies, log, .. } = live;
         if dependencies.manifest.is_beginning(Part::Vault) {
-            let suspended = suspend(log, Whose::All, live.surroundings).await?;
+            let suspended = suspend(log, AffectedPeople::All, live.surroundings).await?;
             tracing::warn!(
                 suspended,
                 "the vault was recreated after a loss: every valid code is suspended"
@@ -217,7 +217,7 @@ impl Findings {
             return Err(loss.refusal(Part::Vault, dependencies.store.log_id()).into());
         }
         let people = unknown.holders.into_iter().collect();
-        let suspended = suspend(log, Whose::Of(&people), live.surroundings).await?;
+        let suspended = suspend(log, AffectedPeople::Of(&people), live.surroundings).await?;
         tracing::warn!(
             suspended,
             what = %loss.what,

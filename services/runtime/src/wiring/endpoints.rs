@@ -42,7 +42,7 @@ const PUBLIC: [&str; 4] = [
 /// The authentication of all callers, from the headers of a call, so that a service reads and decodes no body of an
 /// unauthenticated caller.
 pub fn authenticate(tokens: &Arc<AccessTokens>, clock: &Arc<dyn Clock>) -> Authenticate {
-    Authenticate::required(Arc::clone(tokens), Arc::clone(clock)).but_public(&PUBLIC)
+    Authenticate::required(Arc::clone(tokens), Arc::clone(clock)).with_public_paths(&PUBLIC)
 }
 
 /// The issuer's gRPC service.

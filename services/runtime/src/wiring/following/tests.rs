@@ -26,15 +26,15 @@ const WANG: HolderId = HolderId([1; 16]);
 const LI: HolderId = HolderId([2; 16]);
 const START: i64 = 1_661_904_000;
 
-/// Only forgets, or says that it cannot.
+/// A vault that can only erase, or reports a full disk.
 #[derive(Default)]
-struct Forgetful {
+struct ErasingVault {
     disk_full: AtomicBool,
-    forgotten: Mutex<Vec<HolderId>>,
+    erased_holders: Mutex<Vec<HolderId>>,
 }
 
 #[async_trait]
-impl Vault for Forgetful {
+impl Vault for ErasingVault {
     async fn find(&self, _id_number: &IdNumber) -> Result<Option<HolderId>, VaultError> {
         Ok(None)
     }
@@ -67,7 +67,7 @@ impl Vault for Forgetful {
         if self.disk_full.load(Ordering::Relaxed) {
             return Err(VaultError::Unavailable("no space left on device".into()));
         }
-        self.forgotten.lock().push(holder);
+        self.erased_holders.lock().push(holder);
         Ok(())
     }
 }
@@ -81,8 +81,8 @@ async fn r28_an_erasure_that_waits_while_the_register_is_saved_is_applied_at_the
         by_officer: true,
     });
     let registered = |holder| Event::HolderRegistered(HolderRegistered { holder });
-    let told = [(WANG, registered(WANG)), (LI, registered(LI)), (WANG, erased)];
-    for (number, (holder, event)) in (1..).zip(&told) {
+    let events = [(WANG, registered(WANG)), (LI, registered(LI)), (WANG, erased)];
+    for (number, (holder, event)) in (1..).zip(&events) {
         let commit = commit_of(holder_stream(*holder), event, number, START);
         let appended = store.append_to_stream(commit, StreamState::Any).await;
         appended.expect("appended");
@@ -90,7 +90,7 @@ async fn r28_an_erasure_that_waits_while_the_register_is_saved_is_applied_at_the
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("register");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let vault = Arc::new(Forgetful::default());
+    let vault = Arc::new(ErasingVault::default());
 
     for disk_full in [true, false] {
         vault.disk_full.store(disk_full, Ordering::Relaxed);
@@ -105,7 +105,7 @@ async fn r28_an_erasure_that_waits_while_the_register_is_saved_is_applied_at_the
         let known: Arc<dyn Vault> = vault.clone();
         let erasing = ErasureQueue::spawn_finishing(known, other_end, health.component("vault"));
         followed.progress.wait_until_live().await.expect("the head is reached");
-        assert!(!disk_full || !queue.is_done(), "the vault could not");
+        assert!(!disk_full || !queue.is_done(), "the vault has not erased anybody");
         if disk_full {
             snapshot.save().await;
         } else {
@@ -114,5 +114,5 @@ async fn r28_an_erasure_that_waits_while_the_register_is_saved_is_applied_at_the
         erasing.abort();
         followed.follower.abort();
     }
-    assert_eq!(*vault.forgotten.lock(), [WANG]);
+    assert_eq!(*vault.erased_holders.lock(), [WANG]);
 }
