@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 28] = [
+const CRATES: [(&str, &[&str]); 29] = [
     ("log-position", &[]),
     ("domain", &["log-position"]),
     ("qr", &[]),
@@ -27,6 +27,7 @@ const CRATES: [(&str, &[&str]); 28] = [
     ("wire", &["domain"]),
     ("vault", &["domain", "jetstream"]),
     ("scan-records", &["domain", "wire", "vault", "jetstream", "service-kit"]),
+    ("query-stream", &["domain", "vault", "jetstream", "service-kit"]),
     ("assertion-uses", &["jetstream"]),
     (
         "shared-snapshot",
@@ -106,6 +107,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "command-auth",
             "token",
             "projection",
+            "query-stream",
             "vault",
             "holder-log",
             "log-folds",
@@ -147,6 +149,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "log-tree",
             "policy-file",
             "projection",
+            "query-stream",
             "replay",
             "scan-records",
             "token",
@@ -239,6 +242,7 @@ const EXTERNAL_CONFINED: [(&str, &[&str]); 3] = [
             "vault",
             "scan-records",
             "assertion-uses",
+            "query-stream",
             "testkit",
             "bench",
             "tests",
@@ -252,6 +256,7 @@ const EXTERNAL_CONFINED: [(&str, &[&str]); 3] = [
             "audit",
             "scan-records",
             "assertion-uses",
+            "query-stream",
             "bench",
         ],
     ),
