@@ -109,7 +109,10 @@ async fn r26_a_verdict_is_explained_by_the_questions_of_r23_in_their_order() {
             scan_id: &record.scan.scan_id,
             day: None,
         };
-        let answer = audit.explain(&auditor, question).await.expect("an explanation");
+        let answer = audit
+            .explain(&auditor, "complaint 17", question)
+            .await
+            .expect("an explanation");
         let recorded = answer.recorded.expect("recorded");
         assert_eq!(recorded.at, record.scan.at);
         if !answer.not_recomputable.is_empty() {
@@ -146,7 +149,10 @@ async fn a_question_without_the_right_or_without_a_record_is_refused() {
     };
     for (role, code) in [(Role::Officer, "not_allowed"), (Role::Auditor, "no_record")] {
         let caller = Caller::new(CallerId::new("test", "x").expect("an id"), vec![role]);
-        let refused = audit.explain(&caller, question).await.expect_err("refused");
+        let refused = audit
+            .explain(&caller, "complaint 17", question)
+            .await
+            .expect_err("refused");
         assert_eq!(refused.code().as_str(), code);
     }
 }

@@ -17,6 +17,8 @@ use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, StreamName, StreamState};
 use citycode_log_folds::{holder_stream, identity_of};
 use citycode_policy_file::{PolicyFile, SHANGHAI};
+use citycode_query_stream::Queries;
+use citycode_query_stream::embedded::EmbeddedQueryStore;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_scan_records::{RecordArchive, ScanRecords as _};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
@@ -25,6 +27,7 @@ use citycode_testkit::commit_of;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, id_commitment, present, sign_code};
 use citycode_vault::Vault;
 use citycode_vault::embedded::EmbeddedVault;
+use citycode_vault::log_binding::ForLog;
 use citycode_verifier::{Verifier, VerifierParts};
 use citycode_wire::proto::verifier::v1::VerifyRequest;
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
@@ -148,6 +151,13 @@ impl City {
             city.gates.push(gate);
         }
         city
+    }
+
+    /// The stream of queries, opened anew in the city's folder.
+    pub(crate) fn queries(&self) -> Arc<Queries> {
+        let path = self.folder.path().join("queries");
+        let store = EmbeddedQueryStore::open_for_log(&path, &[1; 16], ForLog::Make).expect("a stream of queries");
+        Arc::new(Queries::new(Arc::new(store), Arc::clone(&self.entropy)))
     }
 
     fn records(&self) -> &Arc<EmbeddedScanRecords> {
@@ -553,6 +563,7 @@ impl City {
             progress,
             policy: Arc::clone(&policies()[0].policy),
             records: Some(Arc::new(self.records().archive()) as Arc<dyn RecordArchive>),
+            queries: Some(self.queries()),
             clock: Arc::clone(&self.clock) as _,
         }
     }

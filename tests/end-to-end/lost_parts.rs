@@ -176,7 +176,7 @@ async fn lost_scan_records_are_detected_and_parts_of_another_folder_are_refused(
     assert!(city.refused(&["--begin-anew", &anew]).await.contains("is intact"));
 
     let other = City::with_one_resident().await;
-    for part in ["log", "vault", "scans", "keys"] {
+    for part in ["log", "vault", "scans", "keys", "queries"] {
         let (own, aside) = (city.data.join(part), city.data.join("aside"));
         std::fs::rename(&own, &aside).expect("aside");
         copy_folder(&other.data.join(part), &own);

@@ -19,6 +19,7 @@ mod moved;
 mod pictures;
 mod privacy;
 mod proxies;
+mod queries;
 mod renames;
 mod restarts;
 mod scan_lines;

@@ -26,6 +26,8 @@ pub enum Role {
     },
     /// `auditor`: reads histories, verifies at another time, audits.
     Auditor,
+    /// `privacy`: reads the stream of queries, answers people's requests for access, erases.
+    Privacy,
     /// `admin`: keys, import, gates and everything above.
     Admin,
 }
@@ -46,6 +48,7 @@ impl Role {
             "officer" => Self::Officer,
             "health_authority" => Self::HealthAuthority,
             "auditor" => Self::Auditor,
+            "privacy" => Self::Privacy,
             "admin" => Self::Admin,
             _ => match text.split_once(':') {
                 Some(("channel", name)) => Self::Channel(name_of(name)?),
@@ -81,6 +84,7 @@ impl fmt::Display for Role {
                 write!(f, "verifier:{}:{device}", places.join(","))
             }
             Self::Auditor => f.write_str("auditor"),
+            Self::Privacy => f.write_str("privacy"),
             Self::Admin => f.write_str("admin"),
         }
     }
@@ -204,7 +208,7 @@ impl Caller {
         self.card_reader || self.is_admin()
     }
 
-    /// Whether it may relate, unrelate, revoke, suspend, reinstate and erase.
+    /// Whether it may relate, unrelate, revoke, suspend and reinstate.
     #[must_use]
     pub fn is_officer(&self) -> bool {
         self.has(|role| *role == Role::Officer)
@@ -220,6 +224,18 @@ impl Caller {
     #[must_use]
     pub fn is_auditor(&self) -> bool {
         self.has(|role| *role == Role::Auditor)
+    }
+
+    /// Whether it may read the stream of queries, and answer people's requests for access.
+    #[must_use]
+    pub fn is_privacy_officer(&self) -> bool {
+        self.has(|role| *role == Role::Privacy)
+    }
+
+    /// Whether it may erase a person.
+    #[must_use]
+    pub fn may_erase(&self) -> bool {
+        self.has(|role| matches!(role, Role::Officer | Role::Privacy))
     }
 
     /// Whether it may read the history of a code.
@@ -246,6 +262,7 @@ mod tests {
             "health_authority",
             "verifier:sentinel,staffed:gate-7",
             "auditor",
+            "privacy",
             "admin",
         ] {
             assert_eq!(Role::parse(text).unwrap().unwrap().to_string(), text);
@@ -312,6 +329,11 @@ mod tests {
         assert!(admin.is_health_authority() && admin.is_auditor() && admin.may_read_cards());
         assert!(caller(&["officer"]).may_read_history() && caller(&["auditor"]).may_read_history());
         assert!(!caller(&["health_authority"]).may_read_history());
+        assert!(admin.is_privacy_officer() && admin.may_erase() && caller(&["officer"]).may_erase());
+        let privacy = caller(&["privacy"]);
+        assert!(privacy.is_privacy_officer() && privacy.may_erase());
+        assert!(!privacy.is_officer() && !privacy.is_auditor() && !privacy.may_read_history());
+        assert!(!caller(&["auditor", "officer"]).is_privacy_officer() && !caller(&["auditor"]).may_erase());
         assert!(!caller(&["auditor"]).is_officer() && !caller(&["officer"]).is_auditor());
     }
 

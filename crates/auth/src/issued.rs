@@ -107,7 +107,9 @@ pub enum IssuedError {
     #[error("{0} is not a list of issued tokens; remove it, and issue new tokens (the old ones become invalid)")]
     Damaged(String),
     /// A word is not a role.
-    #[error("{0:?} is not a role; see channel:NAME, officer, health_authority, verifier:PLACE[,PLACE]:DEVICE, auditor")]
+    #[error(
+        "{0:?} is not a role; see channel:NAME, officer, health_authority, verifier:PLACE[,PLACE]:DEVICE, auditor, privacy"
+    )]
     Role(String),
     /// There is no role, or there are too many.
     #[error("a token has 1 to {MAX_ROLES} roles")]

@@ -8,6 +8,7 @@ mod issuer;
 mod loss;
 mod officer;
 mod person;
+mod queries;
 mod scan;
 
 pub use audit::{MIN_PURPOSE_CHARS, Period, Question, purpose};
@@ -18,6 +19,7 @@ pub use issuer::{
 pub use loss::ReportLossCommand;
 pub use officer::{OfficerAct, RevokeCodeAct, StandingAct};
 pub use person::{Attestation, Authentication};
+pub use queries::{ListQueriesAboutQuery, ListQueriesQuery, MAX_QUERIES};
 pub use scan::{ScanRequest, Shown};
 
 use citycode_domain::ids::{CodeId, CommandId, KeyId, ListId};

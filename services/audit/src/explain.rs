@@ -2,10 +2,11 @@
 
 use citycode_auth::Caller;
 use citycode_domain::admission::{IdCheck, Reason, Verdict};
-use citycode_domain::ids::{PolicyDigest, Position};
+use citycode_domain::ids::{CodeId, PolicyDigest, Position};
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_log_folds::keys_stream;
+use citycode_query_stream::QueryKind;
 use citycode_replay::{AsOf, CodeLife, PolicyInLog, Recomputed, ShownCode, Timeline, judge_code, recompute, steps_of};
 use citycode_scan_records::{Basis, Batch, NotInLog, RecordArchive, ScanRecord, ShownEvidence, day_of};
 use citycode_service_kit::problem::{Code, Problem};
@@ -15,22 +16,41 @@ use citycode_wire::request::Question;
 use citycode_wire::verdict::{decision_value, reason_value};
 
 use crate::history::{Audit, sent_position, unavailable};
+use crate::queries::Asked;
 use crate::run::Unobserved;
 
 impl Audit {
-    /// Recomputes one recorded verdict, or computes the verdict on a code at an instant.
+    /// Recomputes one recorded verdict, or computes the verdict on a code at an instant. The question is recorded before it
+    /// is answered.
     ///
     /// # Errors
     /// `not_allowed`, `no_record`, `retention`, `unknown_place`, `unavailable`.
-    pub async fn explain(&self, caller: &Caller, question: Question<'_>) -> Result<proto::ExplainResponse, Problem> {
+    pub async fn explain(
+        &self,
+        caller: &Caller,
+        purpose: &str,
+        question: Question<'_>,
+    ) -> Result<proto::ExplainResponse, Problem> {
         self.auditors_only(caller)?;
-        match question {
-            Question::Scan { device, scan_id, day } => {
-                let record = self.find(device, scan_id, day).await?;
-                self.explain_record(&record).await
-            }
-            Question::Code { code, place, at } => self.explain_code(code, place, Timestamp(at)).await,
-        }
+        let (code_id, answer) = match question {
+            Question::Scan { device, scan_id, day } => match self.find(device, scan_id, day).await {
+                Ok(record) => (record.scan.code_id, self.explain_record(&record).await),
+                Err(problem) => (None, Err(problem)),
+            },
+            Question::Code { code, place, at } => match self.explain_code(code, place, Timestamp(at)).await {
+                Ok((code_id, answer)) => (code_id, Ok(answer)),
+                Err(problem) => (None, Err(problem)),
+            },
+        };
+        let asked = Asked {
+            kind: QueryKind::Explain,
+            purpose,
+            holder: match code_id {
+                Some(code_id) => self.living_holder(code_id).await?,
+                None => None,
+            },
+        };
+        self.record_answer(caller, asked, answer, |_| 1).await
     }
 
     async fn explain_record(&self, record: &ScanRecord) -> Result<proto::ExplainResponse, Problem> {
@@ -61,8 +81,13 @@ impl Audit {
         Ok(answer)
     }
 
-    /// What a verifier that knew everything of an instant would have answered.
-    async fn explain_code(&self, text: &str, place: &str, at: Timestamp) -> Result<proto::ExplainResponse, Problem> {
+    /// What a verifier that knew everything of an instant would have answered, and which code it was.
+    async fn explain_code(
+        &self,
+        text: &str,
+        place: &str,
+        at: Timestamp,
+    ) -> Result<(Option<CodeId>, proto::ExplainResponse), Problem> {
         let mut timeline = self.keys_and_policies().await?;
         let keys = timeline.keys().change_at_instant(at);
         let keys_sequence = keys.map_or(0, |change| change.sequence);
@@ -83,7 +108,7 @@ impl Audit {
             Err(error) => {
                 let adopted = adopted.as_ref().map(|(digest, policy)| (*digest, policy));
                 self.complete(&mut answer, &unread(error), adopted);
-                return Ok(answer);
+                return Ok((None, answer));
             }
         };
         self.add_code(&mut timeline, claims.code_id).await?;
@@ -121,7 +146,7 @@ impl Audit {
             }
             Err(why) => answer.not_recomputable = why.name().to_owned(),
         }
-        Ok(answer)
+        Ok((Some(claims.code_id), answer))
     }
 
     fn complete(

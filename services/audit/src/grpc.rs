@@ -4,20 +4,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use citycode_auth::{Caller, caller};
+use citycode_query_stream::QueryKind;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{
-    AuditProgress, ExplainRequest, ExplainResponse, HistoryRequest, HistoryResponse, RunRequest, RunResponse,
-    WhatIfRequest, WhatIfResponse, run_response, what_if_response,
+    AuditProgress, ExplainRequest, ExplainResponse, HistoryRequest, HistoryResponse, ListQueriesRequest,
+    ListQueriesResponse, RunRequest, RunResponse, WhatIfRequest, WhatIfResponse, run_response, what_if_response,
 };
-use citycode_wire::request::{HistorySubject, InvalidRequest, Period, Question, purpose};
+use citycode_wire::request::{HistorySubject, InvalidRequest, ListQueriesQuery, Period, Question, purpose};
 use futures::Stream;
 use futures::stream;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tonic::{Request, Response, Status};
 
 use crate::Audit;
+use crate::queries::Asked;
 use crate::run::Observer;
 
 /// Messages of progress that wait for a slow caller.
@@ -51,7 +53,20 @@ impl AuditService for AuditGrpc {
         let answer = async {
             let caller = caller(&request)?;
             let question = Question::try_from(message).map_err(invalid)?;
-            self.0.explain(&caller, question).await
+            self.0.explain(&caller, message.purpose.trim(), question).await
+        };
+        Ok(Response::new(deadline::query(metadata, answer).await?))
+    }
+
+    async fn list_queries(
+        &self,
+        request: Request<ListQueriesRequest>,
+    ) -> Result<Response<ListQueriesResponse>, Status> {
+        let (metadata, message) = (request.metadata(), request.get_ref());
+        let answer = async {
+            let caller = caller(&request)?;
+            let query = ListQueriesQuery::try_from(message).map_err(invalid)?;
+            self.0.list_queries(&caller, &query).await
         };
         Ok(Response::new(deadline::query(metadata, answer).await?))
     }
@@ -66,6 +81,8 @@ impl AuditService for AuditGrpc {
         let updates = updates(|mut observer: Sender<RunResponse>| async move {
             let _running = permit;
             let result = audit.run(period, &mut observer).await;
+            let asked = of_period(QueryKind::AuditRun, &why);
+            let result = audit.record_answer(&caller, asked, result, |result| result.scans).await;
             let result = result.map(|result| RunResponse {
                 update: Some(run_response::Update::Result(result)),
             });
@@ -89,6 +106,8 @@ impl AuditService for AuditGrpc {
         let updates = updates(|mut observer: Sender<WhatIfResponse>| async move {
             let _running = permit;
             let result = audit.what_if(&policy, period, &mut observer).await;
+            let asked = of_period(QueryKind::WhatIf, &why);
+            let result = audit.record_answer(&caller, asked, result, |result| result.scans).await;
             let result = result.map(|result| WhatIfResponse {
                 update: Some(what_if_response::Update::Result(result)),
             });
@@ -114,6 +133,15 @@ impl AuditGrpc {
             busy.with_retry_after(RETRY_AFTER_SECONDS)
         })?;
         Ok((period, permit))
+    }
+}
+
+/// A question about a period, which is about no single person.
+fn of_period(kind: QueryKind, why: &str) -> Asked<'_> {
+    Asked {
+        kind,
+        purpose: why.trim(),
+        holder: None,
     }
 }
 

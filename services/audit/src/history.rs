@@ -11,6 +11,7 @@ use citycode_domain::policy::Policy;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, Partition, Position, RecordedCommit};
 use citycode_log_folds::{events_of, holder_stream};
+use citycode_query_stream::Queries;
 use citycode_scan_records::RecordArchive;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::problem::{Code, Problem};
@@ -38,6 +39,8 @@ pub struct Audit {
     pub policy: Arc<Policy>,
     /// The scan records; `None` where this process cannot read them.
     pub records: Option<Arc<dyn RecordArchive>>,
+    /// The stream of queries; `None` where this process has none, and then no question about a verdict is answered.
+    pub queries: Option<Arc<Queries>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }

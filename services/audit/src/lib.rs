@@ -11,6 +11,7 @@
 //! | `replayed` | the timeline of the whole log, or of one code |
 //! | `explain` | one verdict, recomputed and explained |
 //! | `run` | every recorded verdict of a period, recomputed |
+//! | `queries` | the record of every question, before it is answered |
 //! | `what_if` | the scans of a period under another policy |
 //! | `suppression` | which counts of a table are not shown |
 //! | [`grpc`] | the gRPC API |
@@ -19,6 +20,7 @@ mod explain;
 pub mod grpc;
 mod history;
 mod index;
+mod queries;
 mod replayed;
 mod run;
 mod suppression;

@@ -126,6 +126,7 @@ impl Running {
             progress: progress.clone(),
             policy: Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI).expect("the policy")),
             records: None,
+            queries: None,
             clock: Arc::new(citycode_service_kit::clock::ManualClock::at(
                 citycode_service_kit::clock::UnixSeconds(0),
             )),

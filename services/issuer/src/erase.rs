@@ -27,13 +27,16 @@ use tokio::task::JoinHandle;
 use crate::Issuer;
 
 impl Issuer {
-    /// Erases a person; only an officer may.
+    /// Erases a person; an officer or a privacy officer may.
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable` (a repeat continues the erasure).
     pub async fn erase(&self, caller: &Caller, command: EraseCommand) -> Result<EraseResponse, Problem> {
-        if !caller.is_officer() {
-            return Err(Problem::new(Code::NotAllowed, "erasing a person is an officer's act"));
+        if !caller.may_erase() {
+            return Err(Problem::new(
+                Code::NotAllowed,
+                "only an officer or a privacy officer may erase a person",
+            ));
         }
         let command_id = command.command_id;
         let now = self.authorizer.now()?;
@@ -52,10 +55,13 @@ impl Issuer {
                 Err(problem) => return Err(partially_done(problem, begun)),
             }
         }
+        let actor = if caller.is_officer() {
+            "officer;unspecified"
+        } else {
+            "privacy;unspecified"
+        };
         let request_digest = RequestDigest::of("erase").holder(Some(holder));
-        let context = self
-            .authorizer
-            .context(caller, command_id, request_digest, "officer;unspecified", now);
+        let context = self.authorizer.context(caller, command_id, request_digest, actor, now);
         let decide = |state: &HolderState, now| {
             // Erased in the log but still in the vault: an interrupted erasure, which is completed below.
             if state.erased {

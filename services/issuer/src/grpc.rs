@@ -113,6 +113,7 @@ unary! {
         change issue(command_id): IssueRequest => IssueResponse,
         change reprint(command_id): ReprintRequest => ReprintResponse,
         query list_codes(question_id): ListCodesRequest => ListCodesResponse,
+        query list_queries_about(question_id): ListQueriesAboutRequest => ListQueriesAboutResponse,
     }
     other {
         unrelate: UnrelateRequest => UnrelateResponse,

@@ -17,6 +17,7 @@ mod list_codes;
 mod list_names;
 mod manage_keys;
 mod orphans;
+mod queries_about;
 mod register;
 mod relate;
 mod rename;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use citycode_command_auth::{Actor, Authorizer, problem_of_catch_up};
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::HolderState;
+use citycode_query_stream::Queries;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::IdCheckKey;
 use citycode_wire::request::Attestation;
@@ -50,6 +52,8 @@ pub struct Issuer {
     pub id_check_key: IdCheckKey,
     /// Erasures that are in the log but possibly not yet in the vault.
     pub erasures: Arc<ErasureQueue>,
+    /// The stream of queries; `None` where this process has none.
+    pub queries: Option<Arc<Queries>>,
 }
 
 /// The checked attestation of a channel about a person.

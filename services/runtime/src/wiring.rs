@@ -2,6 +2,7 @@
 //! services with authentication.
 
 pub mod endpoints;
+pub(crate) mod erasing_vault;
 pub mod following;
 pub(crate) mod lag;
 pub mod metric_list;

@@ -123,6 +123,7 @@ impl IssuerUp {
             leases,
             id_check_key: IdCheckKey::from_bytes(entropy.array()),
             erasures,
+            queries: None,
         });
         folded.wait_until_live().await?;
         issuer.ensure_signing_key().await.ok().context("no signing key")?;

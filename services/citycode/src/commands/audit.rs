@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
+use super::queries::{self, QueriesArgs};
 use super::verify::json_lines;
 use super::{DONE, Session, body, maybe, text};
 use crate::picture::PreparedFile;
@@ -23,15 +24,20 @@ const MAX_PURPOSE_BYTES: u64 = 4_096;
 
 /// Why somebody looks at a person, a code or a scan.
 #[derive(Args)]
-struct Purpose {
+pub(super) struct Purpose {
     /// Why this is asked, 4 to 200 characters without an ID or telephone number.
     #[arg(long, env = "CITYCODE_PURPOSE", value_name = "TEXT")]
     purpose: Option<String>,
 }
 
 impl Purpose {
+    /// The purpose, if it was given.
+    pub(super) fn given(&self) -> Option<&String> {
+        self.purpose.as_ref()
+    }
+
     /// The purpose; on a terminal a missing one is asked for.
-    fn get(&self) -> Result<String, Failure> {
+    pub(super) fn get(&self) -> Result<String, Failure> {
         if let Some(purpose) = &self.purpose {
             return Ok(purpose.clone());
         }
@@ -174,6 +180,8 @@ pub(crate) struct AuditArgs {
 enum AuditCommand {
     /// Recompute every recorded verdict of a period, and compare the records with their digests in the log.
     Run(RunArgs),
+    /// List who looked at a person, a code or a scan, when and why.
+    Queries(QueriesArgs),
 }
 
 /// A period.
@@ -203,7 +211,13 @@ struct RunArgs {
 }
 
 pub(crate) async fn run(session: &Session, args: &AuditArgs) -> Result<u8, Failure> {
-    let AuditCommand::Run(args) = &args.command;
+    match &args.command {
+        AuditCommand::Run(args) => run_period(session, args).await,
+        AuditCommand::Queries(args) => queries::run(session, args).await.map(|()| DONE),
+    }
+}
+
+async fn run_period(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
     let request = json!({
         "purpose": args.purpose.get()?,
         "from": args.period.from.to_string(),

@@ -14,6 +14,7 @@ pub(crate) mod issue;
 pub(crate) mod keys;
 pub(crate) mod officer;
 pub(crate) mod present;
+mod queries;
 pub(crate) mod register;
 pub(crate) mod relate;
 pub(crate) mod rename;

@@ -10,7 +10,7 @@ use citycode_terminal::failure::Failure;
 /// Flags of `tokens`.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  citycode tokens issue --role verifier:sentinel,staffed:gate-7 --for 8h > gate-7.token\n  citycode tokens issue --role channel:kiosk --role officer --for 30m --subject desk-3 --output json\n  citycode tokens revoke 0123456789abcdef\n\nRoles: channel:NAME, officer, health_authority, verifier:PLACE[,PLACE]:DEVICE, auditor. Never admin, at most 24 hours.\nAvailable only on the machine where `up` runs, to the user who runs it."
+    after_help = "Examples:\n  citycode tokens issue --role verifier:sentinel,staffed:gate-7 --for 8h > gate-7.token\n  citycode tokens issue --role channel:kiosk --role officer --for 30m --subject desk-3 --output json\n  citycode tokens revoke 0123456789abcdef\n\nRoles: channel:NAME, officer, health_authority, verifier:PLACE[,PLACE]:DEVICE, auditor, privacy. Never admin, at most 24 hours.\nAvailable only on the machine where `up` runs, to the user who runs it."
 )]
 pub(crate) struct TokensArgs {
     #[command(subcommand)]

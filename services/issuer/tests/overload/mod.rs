@@ -79,6 +79,7 @@ pub(crate) fn with_assertions(issuer: &Issuer, folder: &Path, room: u64) -> Edge
         leases: Arc::clone(&issuer.leases),
         id_check_key: citycode_token::IdCheckKey::from_bytes([3; 32]),
         erasures: Arc::clone(&issuer.erasures),
+        queries: None,
     }))
 }
 

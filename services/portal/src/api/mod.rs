@@ -7,6 +7,7 @@ mod history;
 mod import;
 mod keys;
 mod policy;
+mod queries;
 mod residents;
 mod status_keys;
 mod status_lists;
@@ -51,6 +52,8 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(verify_image::verify_image))
         .routes(routes!(history::history))
         .routes(routes!(audit::explain))
+        .routes(routes!(queries::queries))
+        .routes(routes!(queries::queries_about))
         .routes(routes!(keys::list_keys))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::compromise))

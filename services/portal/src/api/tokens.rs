@@ -30,7 +30,7 @@ pub struct LocalTokens {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenBody {
-    /// `channel:NAME`, `officer`, `health_authority`, `verifier:PLACE[,PLACE]:DEVICE`, `auditor`; never `admin`.
+    /// `channel:NAME`, `officer`, `health_authority`, `verifier:PLACE[,PLACE]:DEVICE`, `auditor`, `privacy`; never `admin`.
     #[schema(min_items = 1, max_items = 16, example = json!(["verifier:sentinel:gate-7"]))]
     roles: Vec<String>,
     /// Lifetime in seconds, at most a day.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the API, and whether it is public.
-const OPERATIONS: [(&str, &str, bool); 32] = [
+const OPERATIONS: [(&str, &str, bool); 34] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -31,6 +31,8 @@ const OPERATIONS: [(&str, &str, bool); 32] = [
     ("post", "/api/v1/verify/stream", false),
     ("post", "/api/v1/import", false),
     ("post", "/api/v1/audit/explain", false),
+    ("post", "/api/v1/audit/queries", false),
+    ("post", "/api/v1/audit/queries/about", false),
     ("post", "/api/v1/audit/run", false),
     ("post", "/api/v1/audit/what-if", false),
     ("post", "/api/v1/history", false),

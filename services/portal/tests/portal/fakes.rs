@@ -150,6 +150,7 @@ fake!(IssuerService, issuer, {
     issue: IssueRequest => IssueResponse,
     reprint: ReprintRequest => ReprintResponse,
     list_codes: ListCodesRequest => ListCodesResponse,
+    list_queries_about: ListQueriesAboutRequest => ListQueriesAboutResponse,
     rename: RenameRequest => RenameResponse,
     erase: EraseRequest => EraseResponse,
     list_keys: ListKeysRequest => ListKeysResponse,
@@ -202,7 +203,8 @@ fake!(VerifierService, verifier, { verify: VerifyRequest => VerifyResponse, } {
     }
 });
 
-fake!(AuditService, audit, { history: HistoryRequest => HistoryResponse, explain: ExplainRequest => ExplainResponse, } {
+fake!(AuditService, audit, { history: HistoryRequest => HistoryResponse, explain: ExplainRequest => ExplainResponse,
+    list_queries: ListQueriesRequest => ListQueriesResponse, } {
     type RunStream = Pin<Box<dyn Stream<Item = Result<audit::RunResponse, Status>> + Send>>;
 
     async fn run(&self, request: Request<audit::RunRequest>) -> Result<Response<Self::RunStream>, Status> {

@@ -22,7 +22,7 @@ pub(super) async fn open(
         &dependencies.log,
         &folder,
         &dependencies.policy.policy,
-        Some(dependencies.scan_archive(settings)?),
+        (Some(dependencies.scan_archive(settings)?), None),
         health.component("audit"),
         &surroundings.clock,
     )

@@ -73,6 +73,7 @@ pub(super) async fn open(
         leases,
         id_check_key,
         erasures,
+        queries: None,
     });
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
     let (policy, log) = (dependencies.policy.clone(), Arc::clone(&issuer.authorizer.log));

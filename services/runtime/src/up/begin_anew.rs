@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use citycode_event_store::LogId;
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, OpenError};
+use citycode_query_stream::embedded::{self as queries, EmbeddedQueryStore};
 use citycode_scan_records::embedded as scans;
 use citycode_service_kit::entropy::Entropy;
 use citycode_service_kit::files;
@@ -39,7 +40,8 @@ impl FromStr for BeginAnew {
             "log" => Part::Log,
             "vault" => Part::Vault,
             "scans" => Part::Scans,
-            _ => return Err("PART is `vault`, `log` or `scans`".into()),
+            "queries" => Part::Queries,
+            _ => return Err("PART is `vault`, `log`, `scans` or `queries`".into()),
         };
         let log_id = parse_log_id(log_id).ok_or("LOGID is the log's identity, 32 hex digits")?;
         Ok(Self { part, log_id })
@@ -122,6 +124,12 @@ fn is_intact(folder: &Path, part: Part, log_id: LogId, openers: &Openers<'_>) ->
                 Err(scans::OpenForLogError::Records(error)) => unusable(error.to_string()),
             }
         }
+        Part::Queries => match EmbeddedQueryStore::open_for_log(&folder.join("queries"), &log_id.0, ForLog::Keep) {
+            Ok(_) => Ok(true),
+            Err(queries::OpenError::Binding(log_binding::BindingError::File(why))) => unusable(why),
+            Err(queries::OpenError::Binding(_)) => Ok(false),
+            Err(queries::OpenError::Queries(error)) => unusable(error.to_string()),
+        },
         Part::Log => is_intact_log(folder, log_id),
     }
 }
@@ -157,7 +165,12 @@ fn is_intact_log(folder: &Path, log_id: LogId) -> Result<bool, PartError> {
 
 /// A recreated log takes over vault and scan records, so they must belong to the lost log.
 fn check_neighbours(folder: &Path, lost: LogId) -> Result<(), PartError> {
-    for (part, file) in [(Part::Vault, "vault/vault.redb"), (Part::Scans, "scans/scans.redb")] {
+    let neighbours = [
+        (Part::Vault, "vault/vault.redb"),
+        (Part::Scans, "scans/scans.redb"),
+        (Part::Queries, "queries/queries.redb"),
+    ];
+    for (part, file) in neighbours {
         let path = folder.join(file);
         if log_binding::require(&path).is_err() {
             continue;

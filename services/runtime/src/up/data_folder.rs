@@ -16,6 +16,7 @@
 //!   projections/          snapshots; can be deleted
 //!   scans/                scan and sampling records, sealed by day
 //!   audit/                the audit index; can be deleted
+//!   queries/              the stream of queries: who looked at whom, sealed by day
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -85,7 +86,7 @@ impl DataFolder {
     /// # Errors
     /// [`FileError`].
     pub(super) fn make_folders(&self) -> Result<(), FileError> {
-        for folder in ["keys", "log", "vault", "projections", "scans", "audit"] {
+        for folder in ["keys", "log", "vault", "projections", "scans", "audit", "queries"] {
             files::create_private_dir(&self.path.join(folder))?;
         }
         Ok(())

@@ -7,6 +7,8 @@ use citycode_event_store_embedded::{EmbeddedEventStore, OpenError};
 use citycode_issuer::{IndexLeases, KeyFolder, SigningKeys};
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
+use citycode_query_stream::Queries;
+use citycode_query_stream::embedded::{self as queries, EmbeddedQueryStore};
 use citycode_scan_records::embedded::{self as scan_records, EmbeddedScanRecords};
 use citycode_service_kit::entropy::{Draw as _, Entropy};
 use citycode_service_kit::files;
@@ -24,6 +26,7 @@ use super::local_admin::LocalAdmin;
 use super::marks;
 use super::parts::{self, Opening};
 use super::settings::Settings;
+use crate::wiring::erasing_vault::ErasingVault;
 use crate::wiring::{StartError, Surroundings, measured};
 
 /// The opened dependencies: folder, policy, keys, log, vault and scan records. No task is running yet.
@@ -38,6 +41,7 @@ pub(super) struct Dependencies {
     pub(super) identity: LogIdentity,
     pub(super) vault: Arc<dyn Vault>,
     pub(super) records: Arc<EmbeddedScanRecords>,
+    pub(super) queries: Arc<Queries>,
     pub(super) signing: Arc<SigningKeys>,
     pub(super) leases: Arc<IndexLeases>,
     pub(super) id_check_key: IdCheckKey,
@@ -81,6 +85,8 @@ impl Dependencies {
             }
             scan_records::OpenForLogError::Records(error) => StartError::Verifier(error.to_string()),
         })?;
+        let queries = open_queries(&folder, &opening, surroundings)?;
+        let vault: Arc<dyn Vault> = Arc::new(ErasingVault::new(vault, Arc::clone(&queries)));
         parts::complete(folder.path(), &mut opening)?;
         let signing = Arc::new(SigningKeys::load(keys)?);
         let leases = Arc::new(IndexLeases::new(names));
@@ -94,6 +100,7 @@ impl Dependencies {
             identity,
             vault,
             records: Arc::new(records),
+            queries,
             signing,
             leases,
             id_check_key,
@@ -180,6 +187,25 @@ fn open_vault(
         }
         Err(OpenForLogError::Vault(error)) => Err(error.into()),
     }
+}
+
+fn open_queries(
+    folder: &DataFolder,
+    opening: &Opening,
+    surroundings: &Surroundings,
+) -> Result<Arc<Queries>, StartError> {
+    let log_id = opening.manifest.log_id;
+    let mode = opening.mode_of(folder.path(), Part::Queries);
+    let store = EmbeddedQueryStore::open_for_log(&folder.join("queries"), &log_id.0, mode);
+    let store = store.map_err(|error| match error {
+        queries::OpenError::Binding(error) => parts::refused(Part::Queries, folder.path(), log_id, error),
+        queries::OpenError::Queries(error) => PartError::Unusable {
+            part: Part::Queries,
+            why: error.to_string(),
+        },
+    })?;
+    let entropy = Arc::clone(&surroundings.entropy);
+    Ok(Arc::new(Queries::new(Arc::new(store), entropy)))
 }
 
 fn master_key(

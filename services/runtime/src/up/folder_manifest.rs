@@ -4,7 +4,7 @@
 //! # comment lines
 //! format = 1
 //! log_id = "32 hex digits"
-//! parts = ["log", "vault", "scans", "keys"]    empty until the first start has created all of them
+//! parts = ["log", "vault", "scans", "keys", "queries"]    empty until the first start has created all of them
 //! beginning = ["vault"]                        parts that are being recreated after a loss; empty otherwise
 //! [key_marks]                                  8 hex digits of a hash of each key that must stay the same
 //! "id-check.key" = "0a1b2c3d"
@@ -38,11 +38,13 @@ pub enum Part {
     Scans,
     /// Secrets and signing keys.
     Keys,
+    /// The stream of queries. Folders of earlier releases do not have it.
+    Queries,
 }
 
 impl Part {
     /// All of them.
-    pub(super) const ALL: [Self; 4] = [Self::Log, Self::Vault, Self::Scans, Self::Keys];
+    pub(super) const ALL: [Self; 5] = [Self::Log, Self::Vault, Self::Scans, Self::Keys, Self::Queries];
 
     /// Its name on the command line and the name of its folder.
     #[must_use]
@@ -52,6 +54,7 @@ impl Part {
             Self::Vault => "vault",
             Self::Scans => "scans",
             Self::Keys => "keys",
+            Self::Queries => "queries",
         }
     }
 }

@@ -143,12 +143,19 @@ impl Opening {
         self.first || self.manifest.is_beginning(Part::Log)
     }
 
+    /// Whether a part must exist. Folders of earlier releases have no stream of queries; nothing else depends on it.
+    fn requires(&self, part: Part) -> bool {
+        part != Part::Queries || (!self.adopted && self.manifest.parts.contains(&part))
+    }
+
     /// How a part other than the log is opened.
     pub(super) fn mode_of(&self, folder: &Path, part: Part) -> ForLog {
         if self.first || self.manifest.is_beginning(part) {
             ForLog::Make
         } else if self.manifest.is_beginning(Part::Log) {
             ForLog::Rebind
+        } else if part == Part::Queries && !self.requires(part) && !has(folder, part) {
+            ForLog::Make
         } else if !self.adopted {
             ForLog::Keep
         } else if part == Part::Scans && !has(folder, part) {
@@ -167,6 +174,7 @@ fn files_of(folder: &Path, part: Part) -> Vec<PathBuf> {
         Part::Vault => &["vault/vault.redb", "vault/vault.keys"],
         Part::Scans => &["scans/scans.redb"],
         Part::Keys => &["keys"],
+        Part::Queries => &["queries/queries.redb"],
     };
     names.iter().map(|name| folder.join(name)).collect()
 }
@@ -233,7 +241,8 @@ fn check_presence(
     let manifest = &opening.manifest;
     for part in Part::ALL {
         let recreated = manifest.is_beginning(part) || begin_anew.iter().any(|anew| anew.part == part);
-        let Some(path) = missing_file(folder, part).filter(|_| !recreated) else {
+        let required = opening.requires(part) && !recreated;
+        let Some(path) = missing_file(folder, part).filter(|_| required) else {
             continue;
         };
         if opening.adopted && part == Part::Scans && !scans_were_written(marks, manifest.log_id) {

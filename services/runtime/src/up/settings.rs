@@ -32,6 +32,8 @@ pub struct Settings {
     pub snapshot_seconds: u64,
     /// Retention of scan records in days.
     pub scan_retention_days: u16,
+    /// Retention of the purposes of queries in days.
+    pub query_retention_days: u16,
     /// The folder of high-water marks, which must not be part of a backup; default: `$XDG_STATE_HOME/citycode/marks`.
     pub marks: Option<PathBuf>,
     /// The issuer of accepted access tokens, in addition to this machine's own.
@@ -63,6 +65,7 @@ impl Default for Settings {
             master_key_file: None,
             snapshot_seconds: 300,
             scan_retention_days: 30,
+            query_retention_days: 365,
             marks: None,
             identity_provider: None,
             assertion_provider: None,
@@ -117,6 +120,9 @@ impl Validate for Settings {
         }
         if self.scan_retention_days == 0 {
             errors.push("scan_retention_days must be at least 1".to_owned());
+        }
+        if self.query_retention_days == 0 {
+            errors.push("query_retention_days must be at least 1".to_owned());
         }
         errors
     }

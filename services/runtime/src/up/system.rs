@@ -180,6 +180,7 @@ impl Parts {
             leases: dependencies.leases,
             id_check_key: dependencies.id_check_key,
             erasures,
+            queries: Some(dependencies.queries),
         };
         let issuer = Arc::new(issuer);
         issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
@@ -297,6 +298,9 @@ async fn follow_scans(
     let (clock, records) = (&surroundings.clock, Arc::clone(&dependencies.records));
     let retention = Arc::clone(&records).keep_retention(Arc::clone(clock), settings.scan_retention_days);
     followers.push(tokio::spawn(retention));
+    let queries = Arc::clone(&dependencies.queries);
+    let retention = queries.keep_retention(Arc::clone(clock), settings.query_retention_days);
+    followers.push(tokio::spawn(retention));
     let archive = Arc::new(records.archive());
     let key = &dependencies.id_check_key;
     let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
@@ -305,7 +309,7 @@ async fn follow_scans(
         store,
         &folder.join("audit"),
         &policy.policy,
-        Some(archive),
+        (Some(archive), Some(Arc::clone(&dependencies.queries))),
         health.component("audit"),
         clock,
     )

@@ -9,6 +9,7 @@ use citycode_event_store::follow::{Continuity, Fold, Progress, follow};
 use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCommit, Revision, foreign};
 use citycode_log_folds::{RegisterFold, SystemFold, events_of, holder_of, keys_stream};
 use citycode_projection::register::HolderRegister;
+use citycode_query_stream::Queries;
 use citycode_scan_records::RecordArchive;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;
@@ -22,6 +23,9 @@ use super::snapshots::RegisterSnapshot;
 const VERIFIER: &str = "verifier";
 /// The number of confined buckets that health names.
 const MOST_NAMED: usize = 8;
+
+/// The scan records and the stream of queries, where the process has them.
+pub type AuditStores = (Option<Arc<dyn RecordArchive>>, Option<Arc<Queries>>);
 
 /// Follows the log in a task of its own, reports its state to health, and measures its lag.
 pub fn spawn_follower(
@@ -173,7 +177,7 @@ pub async fn follow_index(
     store: &Arc<dyn EventStore>,
     folder: &Path,
     policy: &Arc<Policy>,
-    records: Option<Arc<dyn RecordArchive>>,
+    (records, queries): AuditStores,
     health: Component,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Audit, JoinHandle<()>), StartError> {
@@ -186,6 +190,7 @@ pub async fn follow_index(
         progress: progress.clone(),
         policy: Arc::clone(policy),
         records,
+        queries,
         clock: Arc::clone(clock),
     };
     let lag = Lag::of("audit", clock);
