@@ -8,6 +8,7 @@
 //! The zone data are bundled at build time, never the host's, so that every machine computes the same date.
 
 mod calendar;
+mod changes;
 mod duration;
 mod error;
 mod file;
@@ -21,6 +22,7 @@ use citycode_domain::policy::Policy;
 use toml::de::DeTable;
 
 pub use calendar::local_date;
+pub use changes::{PolicyChange, changes};
 pub use error::{PolicyFileError, Problem};
 pub use file::PolicyFile;
 

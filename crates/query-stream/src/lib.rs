@@ -8,9 +8,10 @@
 //! person destroys this secret. From then on nothing leads from the person to a query, nor from a query to the person.
 //!
 //! [`Queries`] records and reads; [`QueryStore`] is the port of its storage. [`embedded::EmbeddedQueryStore`] is the engine
-//! of one process.
+//! of one process, [`jetstream::JetStreamQueryStore`] that of a city on NATS servers.
 
 pub mod embedded;
+pub mod jetstream;
 mod queries;
 mod record;
 mod secret_name;

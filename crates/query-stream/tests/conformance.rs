@@ -4,9 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use citycode_domain::ids::HolderId;
+use citycode_jetstream::{Connection, api};
 use citycode_query_stream::embedded::EmbeddedQueryStore;
+use citycode_query_stream::jetstream::{JetStreamQueryStore, KEYS, OpenError, QueriesConfig, provision};
 use citycode_query_stream::{Queries, Query, QueryKind, QueryStore, SecretName};
-use citycode_service_kit::entropy::OsEntropy;
+use citycode_service_kit::entropy::{Entropy as _, OsEntropy};
+use citycode_testkit::{NatsServer, StoredBytes};
+use citycode_vault::FillRandom;
 use citycode_vault::log_binding::ForLog;
 use zeroize::Zeroizing;
 
@@ -233,4 +237,70 @@ async fn an_erased_persons_secret_is_overwritten_on_the_disk() {
     queries(&store).erase(WANG).await.expect("erased");
     assert!(!person.exists());
     assert_eq!(std::fs::read(&other_name).expect("read"), [0; 32]);
+}
+
+fn on(server: &NatsServer) -> QueriesConfig {
+    QueriesConfig {
+        connection: Connection::new(vec![server.url()], "test"),
+        replicas: 1,
+        log_id: [1; 16],
+    }
+}
+
+async fn opened(server: &NatsServer, secret: u8) -> Result<JetStreamQueryStore, OpenError> {
+    let random: FillRandom = Arc::new(|bytes| OsEntropy.fill(bytes));
+    JetStreamQueryStore::open(&on(server), &Zeroizing::new([secret; 32]), random).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engine_of_a_city_conforms_and_its_records_cannot_be_removed() {
+    let server = NatsServer::start().await;
+    assert!(matches!(opened(&server, 7).await, Err(OpenError::NoStream)));
+    for _ in 0..2 {
+        provision(&on(&server), &Zeroizing::new([7; 32])).await.expect("made");
+    }
+    assert!(matches!(opened(&server, 8).await, Err(OpenError::OtherSecret)));
+    let store: Arc<dyn QueryStore> = Arc::new(opened(&server, 7).await.expect("opened"));
+    conforms(store).await;
+    let client = async_nats::connect(server.url()).await.expect("connected");
+    for request in ["STREAM.MSG.DELETE.CC_QUERIES", "STREAM.PURGE.CC_QUERIES"] {
+        let refused = client
+            .request(format!("$JS.API.{request}"), r#"{"seq":1}"#.into())
+            .await;
+        let refused = String::from_utf8_lossy(&refused.expect("an answer").payload).into_owned();
+        assert!(refused.contains("not permitted"), "{request}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_persons_secret_is_overwritten_on_the_servers_disk() {
+    let server = NatsServer::start().await;
+    provision(&on(&server), &Zeroizing::new([7; 32])).await.expect("made");
+    let store: Arc<dyn QueryStore> = Arc::new(opened(&server, 7).await.expect("opened"));
+    queries(&store)
+        .record(&query("complaint 17", NOON, Some(WANG)))
+        .await
+        .expect("recorded");
+    let client = async_nats::connect(server.url()).await.expect("connected");
+    let names = store.secrets().await.expect("secrets");
+    let (name, _) = names
+        .into_iter()
+        .find(|(name, _)| matches!(name, SecretName::Person(_)))
+        .expect("a person");
+    let asked = serde_json::json!({ "last_by_subj": format!("cc.querykey.v1.{name}") });
+    let sealed = api::get_from_leader(&client, KEYS, &asked)
+        .await
+        .expect("an answer")
+        .expect("a secret")
+        .payload;
+    let folder = server.store_folder().join("jetstream/$G/streams").join(KEYS);
+    assert!(
+        StoredBytes::below(&folder).contain_run_of(&sealed, 16),
+        "it is on the disk"
+    );
+    queries(&store).erase(WANG).await.expect("erased");
+    assert!(
+        !StoredBytes::below(&folder).contain_run_of(&sealed, 16),
+        "no part of it is left"
+    );
 }

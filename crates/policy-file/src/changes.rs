@@ -1,0 +1,588 @@
+//! The differences between two policies as sentences in Chinese and English, for people who decide whether to adopt the
+//! second one.
+
+use std::collections::BTreeSet;
+
+use citycode_domain::ids::CodeKind;
+use citycode_domain::policy::{
+    Acceptance, ChannelAct, ChannelPolicy, EligibilityRule, GuardianPolicy, KindPolicy, Label, PlacePolicy, Policy,
+};
+
+/// One difference: what the second policy has in another way than the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyChange {
+    /// Where it is in the file, e.g. `places.sentinel.accepts.offline`.
+    pub path: String,
+    /// The difference in Chinese.
+    pub zh: String,
+    /// The difference in English.
+    pub en: String,
+}
+
+/// A text in both languages.
+struct Both {
+    zh: String,
+    en: String,
+}
+
+impl Both {
+    fn new(zh: impl Into<String>, en: impl Into<String>) -> Self {
+        Self {
+            zh: zh.into(),
+            en: en.into(),
+        }
+    }
+
+    fn of(label: &Label) -> Self {
+        Self::new(&*label.zh, &*label.en)
+    }
+}
+
+/// The differences of `to` from `from`, in the order of a policy file. Kinds are compared by their number, which never
+/// changes; places and channels by their name. Equal policies have none, however their files are written.
+#[must_use]
+pub fn changes(from: &Policy, to: &Policy) -> Vec<PolicyChange> {
+    let mut found = Found {
+        from,
+        to,
+        changes: Vec::new(),
+    };
+    found.of_the_whole();
+    found.of_kinds();
+    found.of_places();
+    found.of_channels();
+    found.changes
+}
+
+struct Found<'p> {
+    from: &'p Policy,
+    to: &'p Policy,
+    changes: Vec<PolicyChange>,
+}
+
+impl<'p> Found<'p> {
+    fn add(&mut self, path: impl Into<String>, zh: String, en: String) {
+        let path = path.into();
+        self.changes.push(PolicyChange { path, zh, en });
+    }
+
+    /// Adds a change of a value, unless both are equal: `subject` is what has the value.
+    fn value(&mut self, path: &str, subject: &Both, before: &Both, after: &Both) {
+        if before.en != after.en || before.zh != after.zh {
+            let zh = format!("{}由“{}”改为“{}”。", subject.zh, before.zh, after.zh);
+            let en = format!("{} changes from \"{}\" to \"{}\".", subject.en, before.en, after.en);
+            self.add(path, zh, en);
+        }
+    }
+
+    fn text(&mut self, path: &str, subject: &Both, before: &str, after: &str) {
+        self.value(path, subject, &Both::new(before, before), &Both::new(after, after));
+    }
+
+    /// Adds a change of a setting that is on or off: `on` and `off` are sentences without their full stop.
+    fn switch(&mut self, path: &str, (before, after): (bool, bool), on: Both, off: Both) {
+        if before != after {
+            let now = if after { on } else { off };
+            self.add(path, format!("{}。", now.zh), format!("{}.", now.en));
+        }
+    }
+
+    fn of_the_whole(&mut self) {
+        let (from, to) = (self.from, self.to);
+        self.text(
+            "name",
+            &Both::new("规则名称", "The policy's name"),
+            &from.name,
+            &to.name,
+        );
+        self.value(
+            "label",
+            &Both::new("规则的显示名称", "The policy's label"),
+            &Both::of(&from.label),
+            &Both::of(&to.label),
+        );
+        let zone = Both::new("计算周岁所用的时区", "The time zone in which ages are counted");
+        self.text("time_zone", &zone, &from.time_zone, &to.time_zone);
+        let uri = Both::new("状态列表地址的开头", "The prefix of the addresses of status lists");
+        self.text("status_base_uri", &uri, &from.status_base_uri, &to.status_base_uri);
+        let [before, after]: [BTreeSet<&String>; 2] = [from, to].map(|policy| policy.groups.iter().collect());
+        for group in after.difference(&before) {
+            let (zh, en) = (
+                format!("新增特殊人群“{group}”。"),
+                format!("The special group \"{group}\" is new."),
+            );
+            self.add("groups", zh, en);
+        }
+        for group in before.difference(&after) {
+            let (zh, en) = (
+                format!("取消特殊人群“{group}”。"),
+                format!("The special group \"{group}\" is removed."),
+            );
+            self.add("groups", zh, en);
+        }
+        let age = Both::new("亮码签名的最长时效", "The longest age of a phone's proof");
+        let ages = [from, to].map(|policy| seconds(policy.proof.max_age_seconds));
+        self.value("proof.max_age", &age, &ages[0], &ages[1]);
+        let ahead = Both::new(
+            "亮码签名最多可提前",
+            "The most that a phone's proof may be ahead of the clock",
+        );
+        let aheads = [from, to].map(|policy| seconds(policy.proof.max_ahead_seconds));
+        self.value("proof.max_ahead", &ahead, &aheads[0], &aheads[1]);
+    }
+
+    fn of_kinds(&mut self) {
+        let (from, to) = (self.from, self.to);
+        let numbers: BTreeSet<u8> = from
+            .kinds
+            .iter()
+            .chain(&to.kinds)
+            .map(|kind| kind.kind.number())
+            .collect();
+        for number in numbers {
+            let find = |policy: &'p Policy| policy.kinds.iter().find(|kind| kind.kind.number() == number);
+            match (find(from), find(to)) {
+                (Some(before), Some(after)) => self.of_kind(before, after),
+                (None, Some(kind)) => {
+                    let (zh, en) = (
+                        format!("新增码种“{}”。", kind.label.zh),
+                        format!("The kind \"{}\" is new.", kind.label.en),
+                    );
+                    self.add(format!("kinds.{}", kind.name), zh, en);
+                }
+                (Some(kind), None) => {
+                    let zh = format!("取消码种“{}”：不再签发，也不再认可。", kind.label.zh);
+                    let en = format!(
+                        "The kind \"{}\" is removed: it is neither issued nor accepted.",
+                        kind.label.en
+                    );
+                    self.add(format!("kinds.{}", kind.name), zh, en);
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn of_kind(&mut self, before: &KindPolicy, after: &KindPolicy) {
+        let path = |field: &str| format!("kinds.{}.{field}", after.name);
+        let label = Both::of(&after.label);
+        let subject = |zh: &str, en: &str| {
+            Both::new(
+                format!("“{}”的{zh}", label.zh),
+                format!("The {en} of the kind \"{}\"", label.en),
+            )
+        };
+        self.text(&path("name"), &subject("代号", "name"), &before.name, &after.name);
+        let labels = [before, after].map(|kind| Both::of(&kind.label));
+        self.value(&path("label"), &subject("显示名称", "label"), &labels[0], &labels[1]);
+        let validities = [before, after].map(|kind| seconds(kind.validity_seconds));
+        self.value(
+            &path("validity"),
+            &subject("有效期", "validity"),
+            &validities[0],
+            &validities[1],
+        );
+        self.switch(
+            &path("device_bound"),
+            (before.device_bound, after.device_bound),
+            Both::new(
+                format!("“{}”须由手机出示并附签名", label.zh),
+                format!("The kind \"{}\" must be shown by a phone with its proof", label.en),
+            ),
+            Both::new(
+                format!("“{}”不再须由手机签名出示", label.zh),
+                format!("The kind \"{}\" needs no phone's proof any more", label.en),
+            ),
+        );
+        self.switch(
+            &path("on_paper"),
+            (before.on_paper, after.on_paper),
+            Both::new(
+                format!("“{}”可打印在纸上", label.zh),
+                format!("The kind \"{}\" is printed on paper", label.en),
+            ),
+            Both::new(
+                format!("“{}”不再打印在纸上", label.zh),
+                format!("The kind \"{}\" is not printed on paper any more", label.en),
+            ),
+        );
+        let guardians = [guardian(before.guardian, self.from), guardian(after.guardian, self.to)];
+        self.value(
+            &path("guardian"),
+            &subject("代办规定", "rule for family members"),
+            &guardians[0],
+            &guardians[1],
+        );
+        let grounds = [before, after].map(|kind| eligibility(&kind.eligibility));
+        self.value(
+            &path("eligibility"),
+            &subject("申领条件", "eligibility"),
+            &grounds[0],
+            &grounds[1],
+        );
+    }
+
+    fn of_places(&mut self) {
+        let (from, to) = (self.from, self.to);
+        for place in from.places.iter().filter(|place| to.place(&place.name).is_none()) {
+            let zh = format!("取消核验场所“{}”。", place.label.zh);
+            let en = format!("The place \"{}\" is removed.", place.label.en);
+            self.add(format!("places.{}", place.name), zh, en);
+        }
+        for after in &to.places {
+            match from.place(&after.name) {
+                Some(before) => self.of_place(before, after),
+                None => {
+                    let zh = format!("新增核验场所“{}”。", after.label.zh);
+                    let en = format!("The place \"{}\" is new.", after.label.en);
+                    self.add(format!("places.{}", after.name), zh, en);
+                }
+            }
+        }
+    }
+
+    fn of_place(&mut self, before: &PlacePolicy, after: &PlacePolicy) {
+        let path = |field: &str| format!("places.{}.{field}", after.name);
+        let label = Both::of(&after.label);
+        let at = |zh: &str, en: &str| {
+            Both::new(
+                format!("“{}”{zh}", label.zh),
+                format!("The place \"{}\" {en}", label.en),
+            )
+        };
+        let subject = |zh: &str, en: &str| {
+            Both::new(
+                format!("“{}”的{zh}", label.zh),
+                format!("The {en} of the place \"{}\"", label.en),
+            )
+        };
+        let labels = [before, after].map(|place| Both::of(&place.label));
+        self.value(&path("label"), &subject("显示名称", "label"), &labels[0], &labels[1]);
+        let numbers: BTreeSet<u8> = before
+            .accepts
+            .iter()
+            .chain(&after.accepts)
+            .map(|(kind, _)| kind.number())
+            .collect();
+        for number in numbers {
+            let of = |place: &PlacePolicy| place.accepts.iter().find(|(kind, _)| kind.number() == number).copied();
+            let (old, new) = (of(before), of(after));
+            let Some((kind, _)) = new.or(old) else { continue };
+            let (old, new) = (old.map(|(_, how)| how), new.map(|(_, how)| how));
+            if old != new {
+                let name = kind_label(kind, self.to, self.from);
+                let zh = format!(
+                    "“{}”对“{}”由{}改为{}。",
+                    label.zh,
+                    name.zh,
+                    accepted(old).zh,
+                    accepted(new).zh
+                );
+                let en = format!(
+                    "The place \"{}\" {} the kind \"{}\" ({} before).",
+                    label.en,
+                    accepted(new).en,
+                    name.en,
+                    accepted_before(old)
+                );
+                self.add(
+                    path(&format!("accepts.{}", kind_name(kind, self.to, self.from))),
+                    zh,
+                    en,
+                );
+            }
+        }
+        self.switch(
+            &path("accepts.id_card"),
+            (before.accepts_id_card, after.accepts_id_card),
+            at("凭身份证放行", "admits by the ID card alone"),
+            at("不再凭身份证放行", "does not admit by the ID card alone any more"),
+        );
+        self.switch(
+            &path("standing_counts"),
+            (before.standing_counts, after.standing_counts),
+            at("拒绝黄码和红码", "refuses yellow and red standing"),
+            at(
+                "不再因黄码和红码拒绝",
+                "does not refuse yellow and red standing any more",
+            ),
+        );
+        let ages = [before, after].map(|place| milliseconds(place.max_knowledge_age_ms));
+        let age = subject("状态信息最长时效", "longest age of the knowledge");
+        self.value(&path("max_knowledge_age"), &age, &ages[0], &ages[1]);
+        self.switch(
+            &path("registers"),
+            (before.registers, after.registers),
+            at("登记每次扫码", "registers every scan"),
+            at("不再登记扫码", "does not register scans any more"),
+        );
+    }
+
+    fn of_channels(&mut self) {
+        let (from, to) = (self.from, self.to);
+        for channel in from
+            .channels
+            .iter()
+            .filter(|channel| to.channel(&channel.name).is_none())
+        {
+            let zh = format!("取消渠道“{}”。", channel.label.zh);
+            let en = format!("The channel \"{}\" is removed.", channel.label.en);
+            self.add(format!("channels.{}", channel.name), zh, en);
+        }
+        for after in &to.channels {
+            match from.channel(&after.name) {
+                Some(before) => self.of_channel(before, after),
+                None => {
+                    let zh = format!("新增渠道“{}”。", after.label.zh);
+                    let en = format!("The channel \"{}\" is new.", after.label.en);
+                    self.add(format!("channels.{}", after.name), zh, en);
+                }
+            }
+        }
+    }
+
+    fn of_channel(&mut self, before: &ChannelPolicy, after: &ChannelPolicy) {
+        let path = |field: &str| format!("channels.{}.{field}", after.name);
+        let label = Both::of(&after.label);
+        let at = |zh: &str, en: &str| {
+            Both::new(
+                format!("“{}”{zh}", label.zh),
+                format!("The channel \"{}\" {en}", label.en),
+            )
+        };
+        let subject = Both::new(
+            format!("“{}”的显示名称", label.zh),
+            format!("The label of the channel \"{}\"", label.en),
+        );
+        let labels = [before, after].map(|channel| Both::of(&channel.label));
+        self.value(&path("label"), &subject, &labels[0], &labels[1]);
+        let numbers: BTreeSet<u8> = before
+            .acts
+            .iter()
+            .chain(&after.acts)
+            .map(|(kind, _)| kind.number())
+            .collect();
+        for number in numbers {
+            for act in [
+                ChannelAct::Issue,
+                ChannelAct::Reissue,
+                ChannelAct::ReportLoss,
+                ChannelAct::Reprint,
+            ] {
+                let of = |channel: &ChannelPolicy| {
+                    let mut acts = channel.acts.iter();
+                    acts.find(|(kind, own)| kind.number() == number && *own == act)
+                        .map(|(kind, _)| *kind)
+                };
+                let (old, new) = (of(before), of(after));
+                let Some(kind) = new.or(old) else { continue };
+                let (name, act) = (kind_label(kind, self.to, self.from), act_words(act));
+                self.switch(
+                    &path(&format!("acts.{}", kind_name(kind, self.to, self.from))),
+                    (old.is_some(), new.is_some()),
+                    at(
+                        &format!("可{}“{}”", act.zh, name.zh),
+                        &format!("{} the kind \"{}\"", act.en, name.en),
+                    ),
+                    at(
+                        &format!("不再可{}“{}”", act.zh, name.zh),
+                        &format!("no longer {} the kind \"{}\"", act.en, name.en),
+                    ),
+                );
+            }
+        }
+        self.switch(
+            &path("attests"),
+            (before.attests, after.attests),
+            at(
+                "可核实残疾人证和特殊人群",
+                "attests disability certificates and special groups",
+            ),
+            at(
+                "不再核实残疾人证和特殊人群",
+                "does not attest disability certificates and special groups any more",
+            ),
+        );
+        self.switch(
+            &path("needs_assertion"),
+            (before.needs_assertion, after.needs_assertion),
+            at(
+                "办理业务须经身份认证",
+                "demands that an identity provider authenticates the person",
+            ),
+            at(
+                "办理业务不再须经身份认证",
+                "does not demand any more that an identity provider authenticates the person",
+            ),
+        );
+    }
+}
+
+fn kind_label(kind: CodeKind, to: &Policy, from: &Policy) -> Both {
+    let known = to.kind(kind).or_else(|| from.kind(kind));
+    let number = || Both::new(kind.number().to_string(), kind.number().to_string());
+    known.map_or_else(number, |kind| Both::of(&kind.label))
+}
+
+fn kind_name(kind: CodeKind, to: &Policy, from: &Policy) -> String {
+    let known = to.kind(kind).or_else(|| from.kind(kind));
+    known.map_or_else(|| kind.number().to_string(), |kind| kind.name.clone())
+}
+
+fn accepted(how: Option<Acceptance>) -> Both {
+    match how {
+        None => Both::new("拒绝", "refuses"),
+        Some(Acceptance::Admit) => Both::new("放行", "admits"),
+        Some(Acceptance::AfterIdCheck) => Both::new("核对身份证后放行", "admits after an ID check"),
+    }
+}
+
+fn accepted_before(how: Option<Acceptance>) -> &'static str {
+    match how {
+        None => "refused",
+        Some(Acceptance::Admit) => "admitted",
+        Some(Acceptance::AfterIdCheck) => "admitted after an ID check",
+    }
+}
+
+fn act_words(act: ChannelAct) -> Both {
+    match act {
+        ChannelAct::Issue => Both::new("申领", "issues"),
+        ChannelAct::Reissue => Both::new("补领", "reissues"),
+        ChannelAct::ReportLoss => Both::new("挂失", "reports the loss of"),
+        ChannelAct::Reprint => Both::new("重新打印", "reprints"),
+    }
+}
+
+fn guardian(how: GuardianPolicy, policy: &Policy) -> Both {
+    match how {
+        GuardianPolicy::HolderOnly => Both::new("仅限本人", "only the holder acts"),
+        GuardianPolicy::PerGuardian => Both::new("每位代办亲属一张", "one code for each family member"),
+        GuardianPolicy::WithRelationship => Both::new(
+            "本人或已登记关系的亲属",
+            "the holder, or a family member whose relationship is recorded",
+        ),
+        GuardianPolicy::WithValidCode(kind) => {
+            let label = kind_label(kind, policy, policy);
+            Both::new(
+                format!("本人或持有有效“{}”的亲属", label.zh),
+                format!("the holder, or a family member with a valid {}", label.en),
+            )
+        }
+    }
+}
+
+fn eligibility(rules: &[EligibilityRule]) -> Both {
+    if rules.is_empty() {
+        return Both::new("所有已登记的人", "every registered person");
+    }
+    let words = rules.iter().map(|rule| match rule {
+        EligibilityRule::Under(age) => Both::new(format!("未满{age}周岁"), format!("under {age}")),
+        EligibilityRule::From(age) => Both::new(format!("{age}周岁及以上"), format!("{age} or older")),
+        EligibilityRule::Disability => Both::new("持残疾人证", "a disability certificate"),
+        EligibilityRule::Group => Both::new("其他特殊人群", "a special group"),
+    });
+    let (zh, en): (Vec<_>, Vec<_>) = words.map(|words| (words.zh, words.en)).unzip();
+    Both::new(zh.join("、"), en.join(", "))
+}
+
+fn milliseconds(milliseconds: u64) -> Both {
+    match i64::try_from(milliseconds) {
+        Ok(whole) if whole % 1_000 == 0 => seconds(whole / 1_000),
+        _ => Both::new(format!("{milliseconds}毫秒"), format!("{milliseconds} ms")),
+    }
+}
+
+/// A duration in its largest unit that has no remainder.
+fn seconds(seconds: i64) -> Both {
+    let units = [
+        (86_400, "天", "day"),
+        (3_600, "小时", "hour"),
+        (60, "分钟", "minute"),
+        (1, "秒", "second"),
+    ];
+    let divides = |unit: &&(i64, &str, &str)| seconds != 0 && seconds % unit.0 == 0;
+    let (size, zh, en) = *units.iter().find(divides).unwrap_or(&units[3]);
+    let number = seconds / size;
+    let plural = if number == 1 { "" } else { "s" };
+    Both::new(format!("{number}{zh}"), format!("{number} {en}{plural}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CAMPUS, SHANGHAI, parse};
+
+    fn compared(edits: &[(&str, &str)]) -> Vec<PolicyChange> {
+        let mut text = SHANGHAI.to_owned();
+        for (old, new) in edits {
+            assert!(text.contains(old), "{old}");
+            text = text.replacen(old, new, 1);
+        }
+        changes(
+            &parse(SHANGHAI).expect("a policy"),
+            &parse(&text).expect("another policy"),
+        )
+    }
+
+    #[test]
+    fn equal_policies_have_no_differences_however_they_are_written() {
+        assert_eq!(compared(&[("# 政策名称", "# 另一条注释")]), []);
+        assert_eq!(compared(&[("max_age = \"60s\"", "max_age = \"1min\"")]), []);
+        let groups = "[\"low_vision\", \"veteran\", \"care_home_resident\"]";
+        let reordered = "[\"veteran\", \"care_home_resident\", \"low_vision\"]";
+        assert_eq!(compared(&[(groups, reordered)]), []);
+    }
+
+    #[test]
+    fn each_difference_is_one_sentence_in_each_language() {
+        let found = compared(&[
+            ("validity = \"180d\"", "validity = \"90d\""),
+            ("offline = \"after_id_check\", id_card", "id_card"),
+            (
+                "[\"under:18\", \"from:60\", \"disability\", \"group\"]",
+                "[\"from:65\", \"disability\"]",
+            ),
+            ("max_knowledge_age = \"60s\"", "max_knowledge_age = \"500ms\""),
+            ("registers = true\n", ""),
+            (
+                "# needs_assertion = true\n[channels.app.acts]",
+                "needs_assertion = true\n[channels.app.acts]",
+            ),
+            (
+                "sampling = [\"issue\", \"reissue\", \"loss\", \"reprint\"]",
+                "sampling = [\"issue\", \"reissue\", \"loss\"]",
+            ),
+        ]);
+        let lines: Vec<_> = found
+            .iter()
+            .map(|change| format!("{} | {} | {}", change.path, change.zh, change.en))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "kinds.offline.validity | “离线随申码”的有效期由“180天”改为“90天”。 | The validity of the kind \"offline code\" changes from \"180 days\" to \"90 days\".",
+                "kinds.offline.eligibility | “离线随申码”的申领条件由“未满18周岁、60周岁及以上、持残疾人证、其他特殊人群”改为“65周岁及以上、持残疾人证”。 | The eligibility of the kind \"offline code\" changes from \"under 18, 60 or older, a disability certificate, a special group\" to \"65 or older, a disability certificate\".",
+                "places.staffed.accepts.offline | “人工核验点”对“离线随申码”由核对身份证后放行改为拒绝。 | The place \"staffed checkpoint\" refuses the kind \"offline code\" (admitted after an ID check before).",
+                "places.sampling_desk.max_knowledge_age | “核酸采样登记处”的状态信息最长时效由“1分钟”改为“500毫秒”。 | The longest age of the knowledge of the place \"sampling desk\" changes from \"1 minute\" to \"500 ms\".",
+                "places.sampling_desk.registers | “核酸采样登记处”不再登记扫码。 | The place \"sampling desk\" does not register scans any more.",
+                "channels.app.acts.sampling | “随申办”不再可重新打印“核酸码”。 | The channel \"city app\" no longer reprints the kind \"sampling code\".",
+                "channels.app.needs_assertion | “随申办”办理业务须经身份认证。 | The channel \"city app\" demands that an identity provider authenticates the person.",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_part_of_another_citys_policy_is_compared_in_both_directions() {
+        let (shanghai, campus) = (parse(SHANGHAI).expect("a policy"), parse(CAMPUS).expect("a policy"));
+        for (from, to) in [(&shanghai, &campus), (&campus, &shanghai)] {
+            let found = changes(from, to);
+            for part in ["name", "label", "kinds.", "places.", "channels."] {
+                assert!(found.iter().any(|change| change.path.starts_with(part)), "{part}");
+            }
+            for change in &found {
+                assert!(change.zh.ends_with('。') && change.en.ends_with('.'), "{change:?}");
+            }
+        }
+    }
+}
