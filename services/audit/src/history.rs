@@ -39,7 +39,7 @@ pub struct Audit {
     pub policy: Arc<Policy>,
     /// The scan records; `None` where this process cannot read them.
     pub records: Option<Arc<dyn RecordArchive>>,
-    /// The stream of queries; `None` where this process has none, and then no question about a verdict is answered.
+    /// The stream of queries; `None` where this process has none.
     pub queries: Option<Arc<Queries>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,

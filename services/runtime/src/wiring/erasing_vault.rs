@@ -11,14 +11,14 @@ use citycode_query_stream::Queries;
 use citycode_vault::{Found, NameApplied, Person, PersonFile, Vault, VaultError};
 
 /// The vault and the stream of queries.
-pub struct ErasingVault {
+pub(crate) struct ErasingVault {
     vault: Arc<dyn Vault>,
     queries: Arc<Queries>,
 }
 
 impl ErasingVault {
     /// Couples both.
-    pub fn new(vault: Arc<dyn Vault>, queries: Arc<Queries>) -> Self {
+    pub(crate) fn new(vault: Arc<dyn Vault>, queries: Arc<Queries>) -> Self {
         Self { vault, queries }
     }
 }
