@@ -269,3 +269,24 @@ async fn a_lost_stream_of_queries_is_detected_and_a_folder_of_an_earlier_release
     let manifest = std::fs::read_to_string(data.join("manifest.toml")).expect("a manifest");
     assert!(manifest.contains("\"queries\""), "required from now on: {manifest}");
 }
+
+#[tokio::test]
+async fn two_policies_are_compared_in_plain_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [present, other] = ["present.toml", "other.toml"].map(|name| folder.path().join(name));
+    let text = citycode_policy_file::SHANGHAI;
+    std::fs::write(&present, text).expect("written");
+    std::fs::write(&other, text.replace("validity = \"180d\"", "validity = \"90d\"")).expect("written");
+    let compare = async |more: &[&str]| {
+        let mut command = tokio::process::Command::new(crate::server::binary());
+        command.args(["policy", "diff"]).args([&present, &other]).args(more);
+        let run = citycode_testkit::Process::output(&mut command).await.expect("it ran");
+        assert!(run.status.success());
+        String::from_utf8(run.stdout).expect("a text")
+    };
+    let said = compare(&[]).await;
+    assert!(said.contains("“离线随申码”的有效期由“180天”改为“90天”。"), "{said}");
+    assert!(said.contains("The validity of the kind \"offline code\" changes from \"180 days\" to \"90 days\"."));
+    let answer: Value = serde_json::from_str(&compare(&["--output", "json"]).await).expect("JSON");
+    assert_eq!(answer["differences"][0]["path"], "kinds.offline.validity");
+}

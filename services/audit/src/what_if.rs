@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use citycode_domain::policy::Policy;
-use citycode_policy_file::PolicyFile;
+use citycode_policy_file::{PolicyChange, PolicyFile, changes};
 use citycode_replay::{NotRecomputable, judge_at};
 use citycode_scan_records::ScanRecord;
 use citycode_service_kit::problem::{Code, Problem};
@@ -52,7 +52,11 @@ impl Audit {
             };
             self.each_batch(day, each, observer).await?;
         }
-        Ok(result(&counts, groups))
+        let differences = changes(&self.policy, &other.policy).into_iter().map(difference);
+        Ok(proto::WhatIfResult {
+            differences: differences.collect(),
+            ..result(&counts, groups)
+        })
     }
 }
 
@@ -91,6 +95,11 @@ fn compare(
     *groups.entry(group).or_default() += 1;
 }
 
+fn difference(change: PolicyChange) -> proto::PolicyDifference {
+    let PolicyChange { path, zh, en } = change;
+    proto::PolicyDifference { path, zh, en }
+}
+
 fn result(counts: &Counts, groups: BTreeMap<Group, u64>) -> proto::WhatIfResult {
     let changed: u64 = groups.values().sum();
     let table = shown_of_table(&groups.values().copied().collect::<Vec<_>>());
@@ -116,5 +125,6 @@ fn result(counts: &Counts, groups: BTreeMap<Group, u64>) -> proto::WhatIfResult 
         changed: shown(changed),
         by: by.collect(),
         not_recomputable: not_judged.map(|(why, count)| (why.clone(), *count)).collect(),
+        differences: Vec::new(),
     }
 }

@@ -20,6 +20,7 @@ use crate::commands::{
     issue::IssueArgs,
     keys::KeysArgs,
     officer::{OfficerArgs, RevokeArgs},
+    policy::PolicyArgs,
     present::PresentArgs,
     register::RegisterArgs,
     relate::RelateArgs,
@@ -149,6 +150,8 @@ pub(crate) enum Command {
     /// Show whom another policy would have decided on in another way.
     #[command(name = "what-if")]
     WhatIf(WhatIfArgs),
+    /// Compare policies.
+    Policy(PolicyArgs),
     /// Signing keys.
     Keys(KeysArgs),
     /// Access tokens of this machine's own authority, for trials; local admin only.

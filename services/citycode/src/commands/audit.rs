@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
+use super::policy;
 use super::queries::{self, QueriesArgs};
 use super::verify::json_lines;
 use super::{DONE, Session, body, maybe, text};
@@ -285,11 +286,12 @@ pub(crate) async fn what_if(session: &Session, args: &WhatIfArgs) -> Result<(), 
         None => "<10".to_owned(),
     };
     let word = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut lines = vec![format!(
+    let mut lines = policy::told(&result);
+    lines.push(format!(
         "scans {}  changed {}",
         number(&result, "scans"),
         number(&result, "changed")
-    )];
+    ));
     for group in result.get("by").and_then(Value::as_array).into_iter().flatten() {
         let side = |name: &str| group.get(name).map(|side| word(side, "reason")).unwrap_or_default();
         lines.push(format!(

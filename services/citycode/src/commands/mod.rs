@@ -13,6 +13,7 @@ pub(crate) mod import;
 pub(crate) mod issue;
 pub(crate) mod keys;
 pub(crate) mod officer;
+pub(crate) mod policy;
 pub(crate) mod present;
 mod queries;
 pub(crate) mod register;
@@ -83,6 +84,7 @@ pub(crate) async fn run(
         Command::Archive(args) => return archive::run(&args, &clock).await.map(|()| DONE),
         Command::Log(args) => return log::run(&args, output, &*clock).await.map(|()| DONE),
         Command::Vault(args) => return vault::run(&args, output, &clock, &entropy).await.map(|()| DONE),
+        Command::Policy(args) => return policy::run(&args, output).map(|()| DONE),
         Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Version => {
@@ -138,6 +140,7 @@ pub(crate) async fn run(
         | Command::Log(_)
         | Command::Migrate(_)
         | Command::Completions(_)
+        | Command::Policy(_)
         | Command::Version => Ok(()),
     }
     .map(|()| DONE)

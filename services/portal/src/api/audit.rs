@@ -434,9 +434,23 @@ struct GroupAnswer<'a> {
     count: Option<u64>,
 }
 
+/// A difference between two policies.
+#[derive(Serialize, ToSchema)]
+struct PolicyDifferenceAnswer<'a> {
+    /// Where it is in the policy's file.
+    #[schema(example = "kinds.offline.validity")]
+    path: &'a str,
+    /// A sentence in Chinese.
+    zh: &'a str,
+    /// A sentence in English.
+    en: &'a str,
+}
+
 /// What another policy would have decided.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WhatIfAnswer<'a> {
+    /// What the other policy changes, compared with the present one.
+    differences: Vec<PolicyDifferenceAnswer<'a>>,
     /// Scans that were judged under both.
     scans: u64,
     /// How many would have been decided in another way; absent if suppressed.
@@ -481,7 +495,13 @@ fn what_if_answer(result: &proto::WhatIfResult) -> Option<WhatIfAnswer<'_>> {
             count: group.count,
         })
     });
+    let differences = result.differences.iter().map(|difference| PolicyDifferenceAnswer {
+        path: &difference.path,
+        zh: &difference.zh,
+        en: &difference.en,
+    });
     Some(WhatIfAnswer {
+        differences: differences.collect(),
         scans: result.scans,
         changed: result.changed,
         by: by.collect::<Option<_>>()?,
