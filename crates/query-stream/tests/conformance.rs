@@ -180,7 +180,8 @@ async fn a_destroyed_day_leaves_who_when_and_what(store: &Arc<dyn QueryStore>) {
 }
 
 fn embedded(folder: &Path, how: ForLog) -> Arc<dyn QueryStore> {
-    Arc::new(EmbeddedQueryStore::open_for_log(folder, &[1; 16], how).expect("opened"))
+    let folder = folder.join("queries");
+    Arc::new(EmbeddedQueryStore::open_for_log(&folder, &[1; 16], how).expect("opened"))
 }
 
 #[tokio::test]
@@ -197,7 +198,7 @@ async fn records_survive_a_restart_and_a_changed_record_is_refused() {
     queries(&store).record(&asked).await.expect("recorded");
     drop(store);
     assert!(
-        EmbeddedQueryStore::open_for_log(folder.path(), &[2; 16], ForLog::Keep).is_err(),
+        EmbeddedQueryStore::open_for_log(&folder.path().join("queries"), &[2; 16], ForLog::Keep).is_err(),
         "another log"
     );
     let store = embedded(folder.path(), ForLog::Keep);
@@ -222,7 +223,7 @@ async fn an_erased_persons_secret_is_overwritten_on_the_disk() {
         .record(&query("complaint 17", NOON, Some(WANG)))
         .await
         .expect("recorded");
-    let keys = folder.path().join("keys");
+    let keys = folder.path().join("queries/keys");
     let person = std::fs::read_dir(&keys)
         .expect("keys")
         .flatten()

@@ -125,7 +125,7 @@ async fn every_reference_resolves_and_every_request_refuses_unknown_fields() {
 }
 
 /// Where the description has a field of a protobuf message: (field, schema and property).
-const DESCRIBED: [(&str, &str); 14] = [
+const DESCRIBED: [(&str, &str); 16] = [
     ("Authentication.method", "Authentication/method"),
     ("RegisterRequest.name", "RegisterBody/name"),
     ("RenameRequest.name", "RenameBody/name"),
@@ -140,6 +140,8 @@ const DESCRIBED: [(&str, &str); 14] = [
     ("ExplainRequest.purpose", "ExplainBody/purpose"),
     ("RunRequest.purpose", "RunBody/purpose"),
     ("WhatIfRequest.purpose", "WhatIfBody/purpose"),
+    ("ListQueriesRequest.purpose", "QueriesBody/purpose"),
+    ("ListQueriesAboutRequest.purpose", "QueriesAboutBody/purpose"),
 ];
 
 #[tokio::test]
