@@ -13,6 +13,7 @@
 
 mod keys;
 mod life;
+mod lives;
 mod recompute;
 mod steps;
 mod timeline;

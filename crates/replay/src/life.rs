@@ -1,11 +1,12 @@
 //! The life of one code: its issue and every change of its status, with positions.
 
-use citycode_domain::event::CodeIssued;
-use citycode_domain::ids::{ClaimsDigest, CodeId, CodeKind, KeyId, Position, StatusRef};
+use citycode_domain::ids::{CodeId, CodeKind, KeyId, Position, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_projection::status::{CodeState, StatusChange};
+
+use crate::lives::Lives;
 
 /// A change of a code's status in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,9 +21,9 @@ pub struct LifeChange {
     pub event: &'static str,
 }
 
-/// One issued code.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CodeLife {
+/// One issued code, as a view into the timeline.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeLife<'a> {
     /// The code.
     pub code_id: CodeId,
     /// Its kind.
@@ -35,52 +36,28 @@ pub struct CodeLife {
     pub expires_at: Timestamp,
     /// The key that signed it.
     pub key_id: KeyId,
-    /// The digest of its claims.
-    pub claims: ClaimsDigest,
+    /// The first half of the digest of its claims, which is all that scan records have.
+    pub claims: [u8; 16],
     /// The position of its issue.
     pub issued: Position,
     /// When the issue was decided.
     pub decided_at: Timestamp,
     /// The holder's standing at issue.
-    standing: Standing,
+    pub(crate) standing: Standing,
     /// In the order of the log.
-    changes: Vec<LifeChange>,
+    pub(crate) changes: Changes<'a>,
 }
 
-impl CodeLife {
-    pub(crate) fn new(event: &CodeIssued, issued: Position, decided_at: Timestamp) -> Self {
-        Self {
-            code_id: event.code.code_id,
-            kind: event.code.slot.kind,
-            place: event.code.status,
-            issued_at: event.issued_at,
-            expires_at: event.expires_at,
-            key_id: event.key_id,
-            claims: event.claims_digest,
-            issued,
-            decided_at,
-            standing: event.standing,
-            changes: Vec::new(),
-        }
-    }
-
-    pub(crate) fn push(&mut self, change: LifeChange) {
-        self.changes.push(change);
-    }
-
+impl<'a> CodeLife<'a> {
     /// The changes up to and including a sequence of the code's partition, in the order of the log.
-    #[must_use]
-    pub fn changes_up_to(&self, sequence: u64) -> &[LifeChange] {
-        let count = self.changes.partition_point(|change| change.sequence <= sequence);
-        &self.changes[..count]
+    pub fn changes_up_to(&self, sequence: u64) -> impl Iterator<Item = LifeChange> + use<'a> {
+        self.changes.take_while(move |change| change.sequence <= sequence)
     }
 
     /// The changes that were decided up to and including an instant, in the order of the log.
-    #[must_use]
-    pub fn changes_up_to_instant(&self, at: Timestamp) -> &[LifeChange] {
+    pub fn changes_up_to_instant(&self, at: Timestamp) -> impl Iterator<Item = LifeChange> + use<'a> {
         // Within a holder's stream, which has all changes of a code, the times never decrease.
-        let count = self.changes.partition_point(|change| change.decided_at <= at);
-        &self.changes[..count]
+        self.changes.take_while(move |change| change.decided_at <= at)
     }
 
     /// The status of the code as of a sequence of its partition.
@@ -102,11 +79,41 @@ impl CodeLife {
     }
 }
 
-fn status_after(standing: Standing, changes: &[LifeChange]) -> Status {
+/// The changes of a code, in the order of the log.
+#[derive(Clone, Copy)]
+pub(crate) struct Changes<'a> {
+    lives: &'a Lives,
+    next: Option<u32>,
+    last: u32,
+}
+
+impl std::fmt::Debug for Changes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(*self).finish()
+    }
+}
+
+impl<'a> Changes<'a> {
+    /// The changes that end with this one.
+    pub(crate) fn of(lives: &'a Lives, last: u32) -> Self {
+        let next = lives.first_change(last);
+        Self { lives, next, last }
+    }
+}
+
+impl Iterator for Changes<'_> {
+    type Item = LifeChange;
+
+    fn next(&mut self) -> Option<LifeChange> {
+        let number = self.next?;
+        let (change, next) = self.lives.change_of(number);
+        self.next = (number != self.last).then_some(next);
+        Some(change)
+    }
+}
+
+fn status_after(standing: Standing, changes: impl Iterator<Item = LifeChange>) -> Status {
     let issued = CodeState::issued(standing);
-    let (life, standing) = changes
-        .iter()
-        .fold(issued, |state, change| state.after(change.change))
-        .get();
+    let (life, standing) = changes.fold(issued, |state, change| state.after(change.change)).get();
     Status::Issued { life, standing }
 }

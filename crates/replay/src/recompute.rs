@@ -110,7 +110,7 @@ pub enum AsOf {
 impl AsOf {
     /// Whether the issue of a code is known.
     #[must_use]
-    pub fn knows(self, life: &CodeLife) -> bool {
+    pub fn knows(self, life: &CodeLife<'_>) -> bool {
         match self {
             Self::Position(position) => {
                 life.issued.partition == position.partition && life.issued.sequence <= position.sequence
@@ -120,15 +120,14 @@ impl AsOf {
     }
 
     /// The changes of a code that are known, in the order of the log.
-    #[must_use]
-    pub fn changes_of(self, life: &CodeLife) -> &[LifeChange] {
-        match self {
-            Self::Position(position) => life.changes_up_to(position.sequence.0),
-            Self::Instant(at) => life.changes_up_to_instant(at),
-        }
+    pub fn changes_of<'a>(self, life: &CodeLife<'a>) -> impl Iterator<Item = LifeChange> + use<'a> {
+        life.changes.take_while(move |change| match self {
+            Self::Position(position) => change.sequence <= position.sequence.0,
+            Self::Instant(at) => change.decided_at <= at,
+        })
     }
 
-    fn status_of(self, life: &CodeLife) -> Status {
+    fn status_of(self, life: &CodeLife<'_>) -> Status {
         match self {
             Self::Position(position) => life.status_at(position.sequence.0),
             Self::Instant(at) => life.status_at_instant(at),
@@ -176,12 +175,12 @@ pub fn judge_code(
     let life = timeline.life(shown.code_id).filter(|life| is_of(life, shown));
     let known = life.filter(|life| as_of.knows(life));
     let (claims, status) = match (known, life, &basis.not_in_log) {
-        (Some(life), _, _) => (claims_of(life), as_of.status_of(life)),
+        (Some(life), _, _) => (claims_of(&life), as_of.status_of(&life)),
         (None, _, Some(unknown)) => (
             claims_of_unknown(unknown, shown),
             status_of_unknown(unknown, as_of, timeline),
         ),
-        (None, Some(life), None) => (claims_of(life), Status::NeverIssued),
+        (None, Some(life), None) => (claims_of(&life), Status::NeverIssued),
         (None, None, None) if timeline.has_revoked_places() => return Err(NotRecomputable::LostChanges),
         // The record says that the log had these claims, and it does not have them.
         (None, None, None) => {
@@ -211,8 +210,8 @@ fn kind_of(policy: &Policy, kind: CodeKind) -> Option<&KindPolicy> {
     policy.kinds.iter().find(|policy| policy.kind == kind)
 }
 
-fn is_of(life: &CodeLife, shown: &ShownCode<'_>) -> bool {
-    life.claims.0.starts_with(shown.claims)
+fn is_of(life: &CodeLife<'_>, shown: &ShownCode<'_>) -> bool {
+    life.claims == *shown.claims
 }
 
 /// The status of a code that the log does not have with these claims.
@@ -221,7 +220,7 @@ fn status_of_unknown(unknown: &NotInLog, as_of: AsOf, timeline: &Timeline) -> St
     if matches!(as_of, AsOf::Position(_)) && unknown.reaches.is_some() {
         return Status::NeverIssued;
     }
-    if timeline.life_at(unknown.place).is_some_and(|life| as_of.knows(life)) {
+    if timeline.life_at(unknown.place).is_some_and(|life| as_of.knows(&life)) {
         return Status::OtherClaims;
     }
     if let AsOf::Instant(at) = as_of
@@ -247,7 +246,7 @@ fn knowledge(basis: &Basis) -> Knowledge {
     }
 }
 
-fn claims_of(life: &CodeLife) -> CodeClaims {
+fn claims_of(life: &CodeLife<'_>) -> CodeClaims {
     CodeClaims {
         code_id: life.code_id,
         kind: life.kind,
@@ -257,13 +256,11 @@ fn claims_of(life: &CodeLife) -> CodeClaims {
         id_commitment: None,
         device_key: None,
         key_id: life.key_id,
-        digest: life.claims,
+        digest: digest_of(&life.claims),
     }
 }
 
 fn claims_of_unknown(unknown: &NotInLog, shown: &ShownCode<'_>) -> CodeClaims {
-    let mut digest = [0; 32];
-    digest[..16].copy_from_slice(shown.claims);
     CodeClaims {
         code_id: shown.code_id,
         kind: unknown.kind,
@@ -273,6 +270,13 @@ fn claims_of_unknown(unknown: &NotInLog, shown: &ShownCode<'_>) -> CodeClaims {
         id_commitment: None,
         device_key: None,
         key_id: KeyId([0; 4]),
-        digest: ClaimsDigest(digest),
+        digest: digest_of(shown.claims),
     }
+}
+
+/// A digest of which only the first half is known; no rule looks at it.
+fn digest_of(half: &[u8; 16]) -> ClaimsDigest {
+    let mut digest = [0; 32];
+    digest[..16].copy_from_slice(half);
+    ClaimsDigest(digest)
 }

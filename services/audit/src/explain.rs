@@ -172,7 +172,7 @@ impl Audit {
 
     fn resting_on(
         &self,
-        life: Option<&CodeLife>,
+        life: Option<CodeLife<'_>>,
         as_of: AsOf,
         policy: Option<&PolicyInLog>,
     ) -> Vec<proto::RestingEvent> {
@@ -184,7 +184,7 @@ impl Audit {
             return events;
         };
         events.push(resting("CodeIssued", life.issued, life.decided_at));
-        for change in as_of.changes_of(life) {
+        for change in as_of.changes_of(&life) {
             let position = Position::new(life.issued.partition.0, change.sequence);
             events.push(resting(change.event, position, change.decided_at));
         }
