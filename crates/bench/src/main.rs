@@ -12,6 +12,7 @@
 )]
 
 mod allocation;
+mod audit;
 mod city;
 mod folder;
 mod issue;
@@ -42,7 +43,12 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 12] = [
+const BENCHES: [Bench; 13] = [
+    Bench {
+        name: "audit",
+        measures: "recomputing verdicts, the memory of a timeline, checking a log, and histories compared with PostgreSQL",
+        run: audit::run,
+    },
     Bench {
         name: "city",
         measures: "issuing over gRPC on NATS, one server and three, and the time until every verifier has folded a revocation",

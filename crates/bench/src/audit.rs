@@ -1,0 +1,271 @@
+//! `audit`: the memory of a timeline, recomputing recorded verdicts, checking a log, and the history of one code.
+//!
+//! | figure | reference in the same run |
+//! |---|---|
+//! | bytes of the timeline for each code, each with one change | |
+//! | verdicts recomputed from records in memory, and from batches on disk, by one core | |
+//! | checking the hashes and chains of a log | hashing the payloads of the same log with the same hash (BLAKE3) |
+//! | one code's history among the events of a log | PostgreSQL with an indexed table of as many events |
+
+mod peer;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use citycode_audit::{Audit, AuditIndex};
+use citycode_auth::{Caller, CallerId, Role};
+use citycode_domain::admission::{IdCheck, ProofState, Reason};
+use citycode_domain::event::{CodeRevoked, Event, Sealed};
+use citycode_domain::ids::{CodeId, Position};
+use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::{EventStore, Layout, LogId, LogPosition, SubscriptionBatch};
+use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
+use citycode_policy_file::{PolicyFile, SHANGHAI};
+use citycode_projection::bench_support::{CityLog, code};
+use citycode_replay::{Timeline, recompute};
+use citycode_scan_records::embedded::EmbeddedScanRecords;
+use citycode_scan_records::{Basis, RecordArchive as _, ScanNote, ScanRecord, ScanRecords as _, ShownEvidence, day_of};
+use citycode_service_kit::clock::SystemClock;
+use citycode_service_kit::entropy::OsEntropy;
+use citycode_wire::request::HistorySubject;
+
+use crate::replay::{CityCommits, write_city};
+use crate::report::{Figure, Goal, Report};
+use crate::{Scale, allocation, folder};
+
+/// Codes of the timeline; the share of its tables that is filled is that of a city of 25 million.
+const CODES: u64 = 25_000_000 / 8;
+const SCANS: u64 = 2_000_000;
+/// Scans between two waits for the writer of records, whose buffer is bounded.
+const SCANS_IN_FLIGHT: u64 = 10_000;
+/// Four events in three commits each.
+const HOLDERS: u64 = 500_000;
+const HISTORIES: u64 = 5_000;
+/// 2022-09-02T00:00:00Z.
+const SCANNED_AT: i64 = 1_662_076_800;
+const PARTITIONS: u64 = 16;
+
+pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let codes = scale.of(CODES);
+        let timeline = timeline(report, codes)?;
+        verdicts(report, &timeline, codes, scale.of(SCANS)).await?;
+        drop(timeline);
+        log(report, scale).await
+    })
+}
+
+/// The code with this number among all partitions.
+fn code_id(number: u64) -> CodeId {
+    let partition = (number % PARTITIONS) as u16;
+    code(partition, number / PARTITIONS).code_ref().code_id
+}
+
+fn timeline(report: &mut Report, codes: u64) -> Result<Timeline> {
+    let (mut log, mut timeline) = (CityLog::default(), Timeline::new());
+    let before = allocation::held_bytes();
+    let policy = PolicyFile::parse(SHANGHAI)?;
+    let adopted = log.commit(0, vec![Event::PolicyAdopted(policy.adopted())]);
+    timeline.fold(&adopted.as_commit())?;
+    let start = Instant::now();
+    for number in 0..codes {
+        let born = log.next_code(number);
+        let issue = log.commit(number, vec![born.issued(None)]);
+        let revoked = CodeRevoked {
+            code: born.code_ref(),
+            reason: Sealed::default(),
+        };
+        let death = log.commit(number, vec![Event::CodeRevoked(revoked)]);
+        allocation::count();
+        timeline.fold(&issue.as_commit())?;
+        timeline.fold(&death.as_commit())?;
+        allocation::pause();
+    }
+    let folded = (codes * 2) as f64 / start.elapsed().as_secs_f64();
+    let bytes = (allocation::held_bytes() - before) / codes as f64;
+    report.push(Figure::new("timeline_bytes_per_code", bytes, "bytes").goal(Goal::AtMost(100.0)));
+    report.push(Figure::new("timeline_fold", folded, "events/s"));
+    Ok(timeline)
+}
+
+fn note<'a>(timeline: &Timeline, number: u64, scan_id: &'a str) -> Result<ScanNote<&'a str>> {
+    let life = timeline.life(code_id(number)).context("a code of the timeline")?;
+    let (policy, _) = timeline.policies().next().context("the policy")?;
+    Ok(ScanNote {
+        at: SCANNED_AT,
+        place: "sentinel",
+        device: "gate-7",
+        scan_id,
+        code_id: Some(life.code_id),
+        reason: Reason::Revoked,
+        position: Position::new(life.issued.partition.0, u64::MAX >> 16),
+        age_ms: 40,
+        basis: Some(Basis {
+            policy,
+            shown: ShownEvidence::Code {
+                claims: life.claims,
+                proof: ProofState::Absent,
+                id_check: IdCheck::None,
+            },
+            keys_sequence: 0,
+            keys_age_ms: 40,
+            code_age_ms: 40,
+            confined: false,
+            clock_trusted: true,
+            not_in_log: None,
+        }),
+    })
+}
+
+async fn verdicts(report: &mut Report, timeline: &Timeline, codes: u64, scans: u64) -> Result<()> {
+    let folder = folder::temporary()?;
+    let records = EmbeddedScanRecords::open(folder.path(), Arc::new(OsEntropy))?;
+    for number in 0..scans {
+        let scan_id = format!("{number:06}");
+        records.note(&note(timeline, number.wrapping_mul(7_919_317) % codes, &scan_id)?);
+        if number % SCANS_IN_FLIGHT == SCANS_IN_FLIGHT - 1 {
+            records.flush().await;
+        }
+    }
+    records.flush().await;
+    let (archive, day) = (records.archive(), day_of(SCANNED_AT)?);
+    let judged = |record: &ScanRecord| u64::from(recompute(record, timeline).is_ok());
+    let (mut from, mut read, mut recomputed) = (0, 0, 0);
+    let mut kept = Vec::new();
+    let start = Instant::now();
+    loop {
+        let batches = archive.batches(day, from).await?;
+        if batches.batches.is_empty() {
+            break;
+        }
+        from = batches.next;
+        for batch in batches.batches {
+            let records = batch.records?;
+            read += records.len() as u64;
+            recomputed += records.iter().map(judged).sum::<u64>();
+            if kept.len() < 500_000 {
+                kept.extend(records);
+            }
+        }
+    }
+    let from_disk = read as f64 / start.elapsed().as_secs_f64();
+    ensure!(
+        (read, recomputed) == (scans, scans),
+        "{recomputed} of {read} of {scans} scans"
+    );
+    let start = Instant::now();
+    black_box(kept.iter().map(judged).sum::<u64>());
+    let in_memory = kept.len() as f64 / start.elapsed().as_secs_f64();
+    report.push(Figure::new("recompute", in_memory, "verdicts/s").goal(Goal::AtLeast(300_000.0)));
+    report.push(Figure::new("recompute_from_disk", from_disk, "verdicts/s").goal(Goal::AtLeast(300_000.0)));
+    Ok(())
+}
+
+/// The log's check and histories, on one log.
+async fn log(report: &mut Report, scale: Scale) -> Result<()> {
+    let folder = folder::temporary()?;
+    let (layout, holders) = (Layout::default(), scale.of(HOLDERS));
+    let config = Config {
+        create: Some(NewLog::new(LogId([1; 16]), layout)),
+        ..Config::default()
+    };
+    let store = Arc::new(EmbeddedEventStore::open(&folder.path().join("log"), &config)?);
+    write_city(&*store, &mut CityCommits::new(layout), 0..holders).await?;
+    check(report, &store).await?;
+    let histories = histories(folder.path(), &store, holders).await?;
+    let peer = peer::histories(holders * 4, HISTORIES, report);
+    for (place, name) in [(0, "history_p50"), (1, "history_p99")] {
+        let mut figure = Figure::new(name, histories[place], "ms");
+        if let Some(peer) = peer {
+            figure = figure.reference(peer[place]);
+        }
+        report.push(if place == 1 {
+            figure.goal(Goal::AtMost(10.0))
+        } else {
+            figure
+        });
+    }
+    report.note(format!("audit: histories among {} events", holders * 4));
+    Ok(())
+}
+
+async fn check(report: &mut Report, store: &EmbeddedEventStore) -> Result<()> {
+    let start = Instant::now();
+    let checked = citycode_log_tree::check::check(store, None, None, |_| true).await?;
+    let rate = checked.commits as f64 / start.elapsed().as_secs_f64();
+    ensure!(checked.faults.is_empty(), "{:?}", checked.faults);
+    let heads = store.heads().await?;
+    let mut payloads = Vec::new();
+    let mut subscription = store
+        .subscribe_to_all(LogPosition::start(heads.partitions() as u16))
+        .await?;
+    while !subscription.position().reaches(&heads) {
+        if let SubscriptionBatch::Commits(commits) = subscription.next_batch().await? {
+            payloads.extend(commits);
+        }
+    }
+    let encoded: Vec<Vec<u8>> = payloads
+        .iter()
+        .map(|commit| {
+            commit
+                .commit
+                .facts()
+                .iter()
+                .flat_map(|fact| fact.payload.to_vec())
+                .collect()
+        })
+        .collect();
+    let start = Instant::now();
+    for bytes in &encoded {
+        black_box(blake3::hash(bytes));
+    }
+    let hashed = encoded.len() as f64 / start.elapsed().as_secs_f64();
+    report.push(
+        Figure::new("log_check", rate, "commits/s")
+            .reference(hashed)
+            .goal(Goal::RatioAtLeast(0.5)),
+    );
+    Ok(())
+}
+
+/// The median and the 99th percentile of the milliseconds of histories of single codes.
+async fn histories(folder: &std::path::Path, store: &Arc<EmbeddedEventStore>, holders: u64) -> Result<[f64; 2]> {
+    let path = folder.join("index");
+    std::fs::create_dir(&path)?;
+    let (mut index, from) = AuditIndex::open(&path, &**store).await?;
+    let (reader, progress) = (index.reader(), Progress::new(&from));
+    let (followed, log) = (progress.clone(), Arc::clone(store));
+    let following = tokio::spawn(async move { follow(&*log, &mut index, &followed).await });
+    progress.wait_for_all(&store.heads().await?).await?;
+    let audit = Audit {
+        store: Arc::clone(store) as Arc<dyn EventStore>,
+        index: reader,
+        progress,
+        policy: PolicyFile::parse(SHANGHAI)?.policy,
+        records: None,
+        queries: None,
+        clock: Arc::new(SystemClock::new()),
+    };
+    let auditor = Caller::new(CallerId::new("bench", "auditor").context("an id")?, vec![Role::Auditor]);
+    let mut milliseconds = Vec::new();
+    for number in 0..HISTORIES {
+        // Each partition has more codes than this.
+        let code_id = code_id(number.wrapping_mul(7_919_317) % (holders * 2));
+        let start = Instant::now();
+        let history = audit.history(&auditor, HistorySubject::Code(code_id)).await;
+        milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+        let history = history.map_err(|problem| anyhow::anyhow!("{problem:?}"))?;
+        ensure!(!history.entries.is_empty(), "a code without a history");
+    }
+    following.abort();
+    Ok(quantiles(&mut milliseconds))
+}
+
+/// The median and the 99th percentile.
+fn quantiles(values: &mut [f64]) -> [f64; 2] {
+    values.sort_by(f64::total_cmp);
+    [0.5, 0.99].map(|share| values[((values.len() - 1) as f64 * share) as usize])
+}
