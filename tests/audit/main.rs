@@ -4,4 +4,5 @@
 
 mod agreement;
 mod city;
+mod export;
 mod manipulations;

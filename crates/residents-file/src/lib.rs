@@ -17,7 +17,7 @@ mod tests;
 mod text;
 
 pub use encoding_rs::Encoding;
-pub use rejects::{is_rejects, rejects_header, rejects_row};
+pub use rejects::{is_rejects, rejects_header, rejects_row, without_formula};
 pub use rows::{ResidentsFile, parse};
 pub use text::{DecidedBy, Text, read_text};
 

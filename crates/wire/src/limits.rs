@@ -64,7 +64,7 @@ pub const PURPOSE: Limit = Limit::characters(200);
 
 /// Every field of a request that has a limit of its own, as `Message.field` of the protobuf files. Names of kinds,
 /// places, channels and groups have none: a policy knows them or does not.
-pub const FIELDS: [(&str, Limit); 16] = [
+pub const FIELDS: [(&str, Limit); 17] = [
     ("Authentication.method", METHOD),
     ("RegisterRequest.name", PERSON_NAME),
     ("RenameRequest.name", PERSON_NAME),
@@ -81,4 +81,5 @@ pub const FIELDS: [(&str, Limit); 16] = [
     ("WhatIfRequest.purpose", PURPOSE),
     ("ListQueriesRequest.purpose", PURPOSE),
     ("ListQueriesAboutRequest.purpose", PURPOSE),
+    ("ExportRequest.purpose", PURPOSE),
 ];

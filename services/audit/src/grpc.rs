@@ -9,8 +9,9 @@ use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{
-    AuditProgress, ExplainRequest, ExplainResponse, HistoryRequest, HistoryResponse, ListQueriesRequest,
-    ListQueriesResponse, RunRequest, RunResponse, WhatIfRequest, WhatIfResponse, run_response, what_if_response,
+    AuditProgress, ExplainRequest, ExplainResponse, ExportRequest, ExportResponse, ExportSummary, HistoryRequest,
+    HistoryResponse, ListQueriesRequest, ListQueriesResponse, RunRequest, RunResponse, WhatIfRequest, WhatIfResponse,
+    export_response, run_response, what_if_response,
 };
 use citycode_wire::request::{HistorySubject, InvalidRequest, ListQueriesQuery, Period, Question, purpose};
 use futures::Stream;
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tonic::{Request, Response, Status};
 
 use crate::Audit;
+use crate::export::RowSink;
 use crate::queries::Asked;
 use crate::run::Observer;
 
@@ -115,6 +117,36 @@ impl AuditService for AuditGrpc {
         });
         Ok(Response::new(updates))
     }
+
+    type ExportStream = Updates<ExportResponse>;
+
+    async fn export(&self, request: Request<ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        let caller = caller(&request)?;
+        let ExportRequest {
+            purpose: why,
+            from,
+            to,
+            exact,
+        } = request.into_inner();
+        self.0.may_export(&caller, exact)?;
+        let (period, permit) = self.begin(&caller, &why, (from, to))?;
+        let audit = Arc::clone(&self.0);
+        // Recorded before the first row leaves, and again with the number of rows once it is known.
+        let asked = of_period(QueryKind::Export, &why);
+        audit.record_query(&caller, asked, 0).await?;
+        let updates = updates(|mut rows: Sender<ExportResponse>| async move {
+            let _running = permit;
+            let result = audit.export(period, exact, &mut rows).await;
+            let asked = of_period(QueryKind::Export, &why);
+            let count = |summary: &ExportSummary| summary.events + summary.verdicts + summary.daily;
+            let result = audit.record_answer(&caller, asked, result, count).await;
+            let result = result.map(|summary| ExportResponse {
+                update: Some(export_response::Update::Result(summary)),
+            });
+            rows.end(result).await;
+        });
+        Ok(Response::new(updates))
+    }
 }
 
 impl AuditGrpc {
@@ -170,6 +202,14 @@ impl Update for WhatIfResponse {
     }
 }
 
+impl Update for ExportResponse {
+    fn progress(progress: AuditProgress) -> Self {
+        Self {
+            update: Some(export_response::Update::Progress(progress)),
+        }
+    }
+}
+
 /// Sends updates to a caller.
 struct Sender<T>(mpsc::Sender<Result<T, Status>>);
 
@@ -187,6 +227,13 @@ impl<T: Update> Observer for Sender<T> {
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
         }
+    }
+}
+
+#[tonic::async_trait]
+impl RowSink for Sender<ExportResponse> {
+    async fn rows(&mut self, rows: export_response::Update) -> bool {
+        self.0.send(Ok(ExportResponse { update: Some(rows) })).await.is_ok()
     }
 }
 

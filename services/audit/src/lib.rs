@@ -13,10 +13,12 @@
 //! | `run` | every recorded verdict of a period, recomputed |
 //! | `queries` | the record of every question, before it is answered |
 //! | `what_if` | the scans of a period under another policy |
+//! | `export` | the events, verdicts and daily counts of a period as rows |
 //! | `suppression` | which counts of a table are not shown |
 //! | [`grpc`] | the gRPC API |
 
 mod explain;
+mod export;
 pub mod grpc;
 mod history;
 mod index;
@@ -26,6 +28,7 @@ mod run;
 mod suppression;
 mod what_if;
 
+pub use export::RowSink;
 pub use history::Audit;
 pub use index::{AuditIndex, IndexError, IndexReader};
 pub use run::Observer;

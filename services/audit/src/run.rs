@@ -33,12 +33,14 @@ pub trait Observer: Send {
         if self.progress(progress) {
             Ok(())
         } else {
-            Err(Problem::new(
-                Code::Unavailable,
-                "the caller left before the audit ended",
-            ))
+            Err(caller_left())
         }
     }
+}
+
+/// The caller ended an audit.
+pub(crate) fn caller_left() -> Problem {
+    Problem::new(Code::Unavailable, "the caller left before the audit ended")
 }
 
 /// Observes nothing and lets the reading continue.

@@ -15,6 +15,7 @@ use crate::commands::{
     completions::CompletionsArgs,
     demo::DemoArgs,
     erase::EraseArgs,
+    export::ExportArgs,
     history::HistoryArgs,
     import::ImportArgs,
     issue::IssueArgs,
@@ -152,6 +153,8 @@ pub(crate) enum Command {
     WhatIf(WhatIfArgs),
     /// Compare policies.
     Policy(PolicyArgs),
+    /// Write the events, verdicts and daily counts of a period to files.
+    Export(ExportArgs),
     /// Signing keys.
     Keys(KeysArgs),
     /// Access tokens of this machine's own authority, for trials; local admin only.
@@ -210,6 +213,7 @@ mod tests {
             "verify --place P --image F",
             "verify --place P --id-card N",
             "verify --place P -",
+            "export --from 2022-08-01T00:00:00Z --to 2022-09-01T00:00:00Z --format parquet --out D --exact --purpose S",
             "import F.csv --kind K --channel C --reissue --out D",
             "history --kind K --id-number N",
             "history --code-id I",

@@ -8,6 +8,7 @@
 //! | [`cli`] | the commands, their flags and help |
 //! | `commands` | one file per command |
 //! | [`client`] | HTTP client: token, time limits, safe retries |
+//! | [`export_files`] | tables of an export as Parquet or CSV files |
 //! | [`phone`] | a file used as a phone's key store |
 //! | [`picture`] | codes as PNG, SVG and print sheet |
 //! | [`residents`] | CSV files of residents and of rejected rows |
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod client;
 mod commands;
 mod demo;
+pub mod export_files;
 pub mod phone;
 pub mod picture;
 pub mod policy_view;

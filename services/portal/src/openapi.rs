@@ -10,7 +10,10 @@ use axum::{Router, middleware};
 use utoipa::OpenApi;
 
 use crate::answer::json_bytes;
-use crate::api::{ImportAnswer, ImportOptions, ImportRow, RunAnswer, VerdictAnswer, VerifyBody, WhatIfAnswer};
+use crate::api::{
+    DailyRow, EventRow, ExportAnswer, ImportAnswer, ImportOptions, ImportRow, RunAnswer, VerdictAnswer, VerdictRow,
+    VerifyBody, WhatIfAnswer,
+};
 
 mod complete;
 
@@ -28,7 +31,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     // No media type describes the content of lines.
-    components(schemas(VerifyBody, VerdictAnswer<'static>, ImportOptions, ImportRow, ImportAnswer<'static>, RunAnswer<'static>, WhatIfAnswer<'static>)),
+    components(schemas(VerifyBody, VerdictAnswer<'static>, ImportOptions, ImportRow, ImportAnswer<'static>, RunAnswer<'static>, WhatIfAnswer<'static>, EventRow<'static>, VerdictRow<'static>, DailyRow<'static>, ExportAnswer)),
     tags(
         (name = "residents", description = "Registration of residents, their names, and family relationships"),
         (name = "codes", description = "Issuing, reprinting and listing codes, and loss reports"),

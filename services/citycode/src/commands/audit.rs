@@ -187,13 +187,13 @@ enum AuditCommand {
 
 /// A period.
 #[derive(Args)]
-struct PeriodArgs {
+pub(super) struct PeriodArgs {
     /// Start, inclusive.
     #[arg(long, value_name = "RFC3339")]
-    from: jiff::Timestamp,
+    pub(super) from: jiff::Timestamp,
     /// End, exclusive.
     #[arg(long, value_name = "RFC3339")]
-    to: jiff::Timestamp,
+    pub(super) to: jiff::Timestamp,
 }
 
 /// Flags of `audit run`.
@@ -324,14 +324,15 @@ async fn long_answer(session: &Session, path: &str, request: &Value) -> Result<V
             return Ok(result.take());
         }
     }
-    Err(Failure::local(
-        "the audit stopped",
-        "the server ended the stream",
-        "run it again",
-    ))
+    Err(stopped())
 }
 
-fn progress_sentence(progress: &Value) -> String {
+/// The server ended a stream without a result.
+pub(super) fn stopped() -> Failure {
+    Failure::local("the audit stopped", "the server ended the stream", "run it again")
+}
+
+pub(super) fn progress_sentence(progress: &Value) -> String {
     let number = |name: &str| progress.get(name).and_then(Value::as_u64).unwrap_or_default();
     match progress.get("day").and_then(Value::as_str) {
         Some(day) => format!("{day}: {} scans", number("scans")),

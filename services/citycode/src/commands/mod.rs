@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 mod doctor;
 pub(crate) mod erase;
+pub(crate) mod export;
 pub(crate) mod history;
 mod holders_code;
 mod id_number;
@@ -98,14 +99,7 @@ pub(crate) async fn run(
         _ => {}
     }
     let client = client(&cli)?;
-    let session = Session {
-        client,
-        output,
-        clock,
-        entropy,
-        command_id: cli.connection.command_id,
-        policy: tokio::sync::OnceCell::new(),
-    };
+    let session = Session::new((client, output), (clock, entropy), cli.connection.command_id);
     match cli.command {
         Command::Register(args) => register::run(&session, &args).await,
         Command::Relate(args) => relate::run(&session, &args, "relate").await,
@@ -127,6 +121,7 @@ pub(crate) async fn run(
         Command::Explain(args) => return audit::explain(&session, &args).await,
         Command::Audit(args) => return audit::run(&session, &args).await,
         Command::WhatIf(args) => audit::what_if(&session, &args).await,
+        Command::Export(args) => export::run(&session, &args).await,
         Command::Keys(args) => keys::run(&session, &args).await,
         Command::Tokens(args) => tokens::run(&session, &args).await,
         Command::Doctor => return doctor::run(&session).await,
@@ -175,6 +170,21 @@ fn given_token(connection: &Connection) -> Result<Option<Zeroizing<String>>, Fai
 }
 
 impl Session {
+    fn new(
+        (client, output): (Client, Output),
+        (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>),
+        command_id: Option<Uuid>,
+    ) -> Self {
+        Self {
+            client,
+            output,
+            clock,
+            entropy,
+            command_id,
+            policy: tokio::sync::OnceCell::new(),
+        }
+    }
+
     /// The given command id, or a random one (UUID version 4), so that a retry after a lost connection is safe.
     pub(crate) fn command_id(&self) -> Uuid {
         self.command_id

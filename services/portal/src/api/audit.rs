@@ -52,10 +52,10 @@ pub(crate) struct ExplainBody {
 pub(crate) struct DecidedAnswer {
     /// `admit`, `admit_after_id_check`, `refuse` or `cannot_check`.
     #[schema(example = "refuse")]
-    decision: &'static str,
+    pub(super) decision: &'static str,
     /// The reason.
     #[schema(example = "superseded")]
-    reason: &'static str,
+    pub(super) reason: &'static str,
 }
 
 /// A verdict as it was recorded.
@@ -251,7 +251,7 @@ fn explained(answer: &proto::ExplainResponse) -> Option<ExplainAnswer<'_>> {
     })
 }
 
-fn decided(verdict: &proto::Verdict) -> Option<DecidedAnswer> {
+pub(super) fn decided(verdict: &proto::Verdict) -> Option<DecidedAnswer> {
     Some(DecidedAnswer {
         decision: decision(verdict.decision)?.name(),
         reason: reason(verdict.reason)?.name(),
@@ -396,7 +396,7 @@ fn by_reason(counts: &std::collections::HashMap<String, u64>) -> BTreeMap<&str, 
     counts.iter().map(|(why, count)| (why.as_str(), *count)).collect()
 }
 
-fn date(day: u32) -> Option<String> {
+pub(super) fn date(day: u32) -> Option<String> {
     let start = jiff::Timestamp::from_second(i64::from(day) * DAY_SECONDS).ok()?;
     Some(jiff::tz::Offset::UTC.to_datetime(start).date().to_string())
 }
@@ -509,7 +509,7 @@ fn what_if_answer(result: &proto::WhatIfResult) -> Option<WhatIfAnswer<'_>> {
     })
 }
 
-fn progress_line(progress: &proto::AuditProgress) -> Option<Vec<u8>> {
+pub(super) fn progress_line(progress: &proto::AuditProgress) -> Option<Vec<u8>> {
     #[derive(Serialize)]
     struct Progress {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -525,14 +525,17 @@ fn progress_line(progress: &proto::AuditProgress) -> Option<Vec<u8>> {
     line("progress", &Progress { day, scans, commits })
 }
 
-fn line(name: &str, value: &impl Serialize) -> Option<Vec<u8>> {
+pub(super) fn line(name: &str, value: &impl Serialize) -> Option<Vec<u8>> {
     let mut line = serde_json::to_vec(&BTreeMap::from([(name, value)])).ok()?;
     line.push(b'\n');
     Some(line)
 }
 
 /// The updates of a stream as lines; the last one is a problem if the stream fails.
-fn lines<T: Send + 'static>(updates: Streaming<T>, render: impl Fn(T) -> Option<Vec<u8>> + Send + 'static) -> Response {
+pub(super) fn lines<T: Send + 'static>(
+    updates: Streaming<T>,
+    render: impl Fn(T) -> Option<Vec<u8>> + Send + 'static,
+) -> Response {
     let lines = stream::unfold(Some((updates, render)), |state| async move {
         let (mut updates, render) = state?;
         let problem = match updates.message().await {

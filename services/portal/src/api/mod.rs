@@ -2,6 +2,7 @@
 
 mod acts;
 mod audit;
+mod audit_export;
 mod codes;
 mod history;
 mod import;
@@ -23,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use audit::{RunAnswer, WhatIfAnswer};
+pub(crate) use audit_export::{DailyRow, EventRow, ExportAnswer, VerdictRow};
 pub(crate) use import::{ImportAnswer, ImportOptions, ImportRow};
 pub(crate) use policy::policy_json;
 pub use tokens::LocalTokens;
@@ -69,4 +71,5 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(import::import))
         .routes(routes!(audit::run))
         .routes(routes!(audit::what_if))
+        .routes(routes!(audit_export::export))
 }

@@ -34,7 +34,7 @@ const PROBLEM_STATUSES: [(u16, &str); 11] = [
 
 /// Longest values of requests: (property, limit). `maxLength` counts characters, so a limit in bytes is reached earlier
 /// by a text that is not ASCII; white space around names, reasons and purposes does not count.
-const REQUEST_LIMITS: [(&str, Limit); 13] = [
+const REQUEST_LIMITS: [(&str, Limit); 14] = [
     ("Authentication/method", METHOD),
     ("RegisterBody/name", PERSON_NAME),
     ("RenameBody/name", PERSON_NAME),
@@ -48,6 +48,7 @@ const REQUEST_LIMITS: [(&str, Limit); 13] = [
     ("ExplainBody/purpose", PURPOSE),
     ("RunBody/purpose", PURPOSE),
     ("WhatIfBody/purpose", PURPOSE),
+    ("ExportBody/purpose", PURPOSE),
 ];
 
 /// Patterns and enumerations of answers, which the handlers' types do not declare: (property, additions to its schema).

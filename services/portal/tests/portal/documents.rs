@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the API, and whether it is public.
-const OPERATIONS: [(&str, &str, bool); 34] = [
+const OPERATIONS: [(&str, &str, bool); 35] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -35,6 +35,7 @@ const OPERATIONS: [(&str, &str, bool); 34] = [
     ("post", "/api/v1/audit/queries/about", false),
     ("post", "/api/v1/audit/run", false),
     ("post", "/api/v1/audit/what-if", false),
+    ("post", "/api/v1/audit/export", false),
     ("post", "/api/v1/history", false),
     ("get", "/api/v1/keys", true),
     ("post", "/api/v1/keys/rotate", false),
@@ -125,7 +126,7 @@ async fn every_reference_resolves_and_every_request_refuses_unknown_fields() {
 }
 
 /// Where the description has a field of a protobuf message: (field, schema and property).
-const DESCRIBED: [(&str, &str); 16] = [
+const DESCRIBED: [(&str, &str); 17] = [
     ("Authentication.method", "Authentication/method"),
     ("RegisterRequest.name", "RegisterBody/name"),
     ("RenameRequest.name", "RenameBody/name"),
@@ -142,6 +143,7 @@ const DESCRIBED: [(&str, &str); 16] = [
     ("WhatIfRequest.purpose", "WhatIfBody/purpose"),
     ("ListQueriesRequest.purpose", "QueriesBody/purpose"),
     ("ListQueriesAboutRequest.purpose", "QueriesAboutBody/purpose"),
+    ("ExportRequest.purpose", "ExportBody/purpose"),
 ];
 
 #[tokio::test]

@@ -218,6 +218,13 @@ fake!(AuditService, audit, { history: HistoryRequest => HistoryResponse, explain
         let update: Response<audit::WhatIfResponse> = self.take(request).await?;
         Ok(Response::new(Box::pin(futures::stream::iter([Ok(update.into_inner())]))))
     }
+
+    type ExportStream = Pin<Box<dyn Stream<Item = Result<audit::ExportResponse, Status>> + Send>>;
+
+    async fn export(&self, request: Request<audit::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        let update: Response<audit::ExportResponse> = self.take(request).await?;
+        Ok(Response::new(Box::pin(futures::stream::iter([Ok(update.into_inner())]))))
+    }
 });
 
 impl Fakes {
