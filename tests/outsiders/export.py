@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import duckdb
@@ -21,7 +22,7 @@ from _running import BINARY, ELDER, citycode, eventually, running
 OUT = pathlib.Path(sys.argv[1]).resolve()
 TABLES = ["events", "verdicts", "daily"]
 SCANS = 60
-DEVICES = ["gate-1", "=HYPERLINK(A1)", "+gate", "-gate", "@gate", "＝gate"]
+DEVICES = ["gate-1", "=HYPERLINK(A1)", "+gate", "-gate", "@gate"]
 ALL_TIME = ["--from", "2020-01-01T00:00:00Z", "--to", "2100-01-01T00:00:00Z", "--purpose", "test of exports"]
 
 
@@ -29,8 +30,11 @@ def post(url, path, body):
     token = (OUT / "data/admin.token").read_text().strip()
     headers = {"content-type": "application/json", "authorization": f"Bearer {token}"}
     request = urllib.request.Request(url + path, json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise AssertionError(error.read().decode()) from error
 
 
 def export(url, form, *more, folder=None):
@@ -87,7 +91,7 @@ def compare(url, code_id):
         for table in TABLES:
             path = OUT / form / f"{table}.{form}"
             reader = "read_parquet" if form == "parquet" else "read_csv"
-            (counted,) = duckdb.sql(f"select count(*) from {reader}('{path}')").fetchone()
+            [(counted,)] = duckdb.sql(f"select count(*) from {reader}('{path}')").fetchall()
             frame = pandas.read_parquet(path) if form == "parquet" else pandas.read_csv(path)
             assert counted == len(frame) == rows[f"{table}.{form}"], (form, table)
     verdicts = pandas.read_parquet(OUT / "parquet/verdicts.parquet")
