@@ -564,6 +564,7 @@ impl City {
             policy: Arc::clone(&policies()[0].policy),
             records: Some(Arc::new(self.records().archive()) as Arc<dyn RecordArchive>),
             queries: Some(self.queries()),
+            trees: None,
             clock: Arc::clone(&self.clock) as _,
         }
     }

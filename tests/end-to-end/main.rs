@@ -11,6 +11,7 @@ mod hostile;
 mod id_numbers;
 mod imports;
 mod local_admin;
+mod log_trees;
 mod lost_changes;
 mod lost_keys;
 mod lost_parts;

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use citycode_event_store::follow::Fold;
 use citycode_event_store::{EventStore, LogPosition, Partition, Position, RecordedCommit, Sequence};
 use citycode_service_kit::files;
-use citycode_transparency::note::NoteInvalid;
+use citycode_transparency::note::{NoteInvalid, NoteSignature};
 use citycode_transparency::statement::CodeStatement;
 use citycode_transparency::tile::{ReadError, TileId, TileReader, TileSource, first_difference};
 use citycode_transparency::tree::verify_consistency;
 use citycode_transparency::{
-    Checkpoint, KeyKind, LogProof, NoteSigner, SignedCheckpoint, TreeHead, TrustPolicy, VerifierKey,
+    Checkpoint, Hash, KeyKind, LogProof, NoteSigner, SignedCheckpoint, TreeHead, TrustPolicy, VerifierKey,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -212,6 +212,38 @@ impl LogTrees {
 
     fn of(&self, partition: Partition) -> Option<&OfPartition> {
         self.partitions.get(usize::from(partition.0))
+    }
+
+    /// The partitions of the log.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        (0..).take(self.partitions.len()).map(Partition)
+    }
+
+    /// The proof that the tree with this head grew from its first `old_size` leaves.
+    ///
+    /// # Errors
+    /// [`ProveError::Tree`].
+    pub fn consistency(&self, partition: Partition, head: TreeHead, old_size: u64) -> Result<Vec<Hash>, ProveError> {
+        let of = self.of(partition).ok_or(ProveError::NotPublished)?;
+        let tiles = TileFolder(of.folder.clone());
+        let mut reader = TileReader::open(&tiles, head).map_err(|error| ProveError::Tree(error.to_string()))?;
+        let proof = reader.consistency_proof(old_size);
+        proof.map_err(|error| ProveError::Tree(error.to_string()))
+    }
+
+    /// Adds cosignatures of witnesses to the published checkpoint, if it still has this head. They are not stored.
+    pub fn add_cosignatures(&self, partition: Partition, head: TreeHead, cosignatures: Vec<NoteSignature>) {
+        let Some(of) = self.of(partition) else { return };
+        let mut published = of.published.write();
+        if let Some(signed) = &published.signed
+            && signed.unverified().head() == head
+        {
+            let mut signed = (**signed).clone();
+            // At most one for each witness; more than a note may have are left out.
+            if signed.add(cosignatures.into_iter().take(1)).is_ok() {
+                published.signed = Some(Arc::new(signed));
+            }
+        }
     }
 
     /// The public keys, one for each partition.

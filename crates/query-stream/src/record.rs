@@ -31,6 +31,8 @@ pub enum QueryKind {
     Codes,
     /// The whole city's counts as of a time.
     State,
+    /// A proof that an event of a code is in the log.
+    LogProof,
     /// An export of a period.
     Export,
     /// The stream of queries itself.
@@ -52,6 +54,7 @@ impl QueryKind {
             Self::History => "history",
             Self::Codes => "codes",
             Self::State => "audit_state",
+            Self::LogProof => "log_proof",
             Self::Export => "export",
             Self::Queries => "queries",
             Self::QueriesAbout => "queries_about",

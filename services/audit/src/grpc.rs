@@ -4,14 +4,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use citycode_auth::{Caller, caller};
+use citycode_domain::ids::CodeId;
+use citycode_event_store::{Partition, Position, Sequence};
 use citycode_query_stream::QueryKind;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{
-    AuditProgress, ExplainRequest, ExplainResponse, ExportRequest, ExportResponse, ExportSummary, HistoryRequest,
-    HistoryResponse, ListQueriesRequest, ListQueriesResponse, RunRequest, RunResponse, WhatIfRequest, WhatIfResponse,
-    export_response, run_response, what_if_response,
+    AuditProgress, CheckLogRequest, CheckLogResponse, CodeEvent, ExplainRequest, ExplainResponse, ExportRequest,
+    ExportResponse, ExportSummary, GetLogFileRequest, GetLogFileResponse, HistoryRequest, HistoryResponse,
+    ListQueriesRequest, ListQueriesResponse, ProveEventRequest, ProveEventResponse, RunRequest, RunResponse,
+    WhatIfRequest, WhatIfResponse, check_log_response, export_response, run_response, what_if_response,
 };
 use citycode_wire::request::{HistorySubject, InvalidRequest, ListQueriesQuery, Period, Question, purpose};
 use futures::Stream;
@@ -147,6 +150,70 @@ impl AuditService for AuditGrpc {
         });
         Ok(Response::new(updates))
     }
+
+    async fn get_log_file(&self, request: Request<GetLogFileRequest>) -> Result<Response<GetLogFileResponse>, Status> {
+        let (audit, path) = (Arc::clone(&self.0), request.into_inner().path);
+        let read = tokio::task::spawn_blocking(move || audit.log_file(&path)).await;
+        Ok(Response::new(read.map_err(|_| Problem::internal())??))
+    }
+
+    async fn prove_event(&self, request: Request<ProveEventRequest>) -> Result<Response<ProveEventResponse>, Status> {
+        let (metadata, message) = (request.metadata(), request.get_ref());
+        let answer = async {
+            let caller = caller(&request)?;
+            let why = purpose(&message.purpose).map_err(invalid)?;
+            let wrong = |what| Problem::new(Code::InvalidRequest, what);
+            let code_id = CodeId::from_hex(&message.code_id).ok_or_else(|| wrong("a code id has 16 hex digits"))?;
+            let is_birth = match message.event() {
+                CodeEvent::Issued => true,
+                CodeEvent::Died => false,
+                CodeEvent::Unspecified => return Err(wrong("the event is missing: issued or died")),
+            };
+            let proof = self.0.prove(&caller, why, (code_id, is_birth)).await?;
+            Ok(ProveEventResponse { proof })
+        };
+        Ok(Response::new(deadline::query(metadata, answer).await?))
+    }
+
+    type CheckLogStream = Updates<CheckLogResponse>;
+
+    async fn check_log(&self, request: Request<CheckLogRequest>) -> Result<Response<Self::CheckLogStream>, Status> {
+        let caller = caller(&request)?;
+        self.0.auditors_only(&caller)?;
+        let permit = running()?;
+        let from = request.into_inner().from.map(checked_position).transpose()?;
+        let audit = Arc::clone(&self.0);
+        let updates = updates(|mut observer: Sender<CheckLogResponse>| async move {
+            let _running = permit;
+            let result = audit.check_log(from, &mut observer).await;
+            let result = result.map(|result| CheckLogResponse {
+                update: Some(check_log_response::Update::Result(result)),
+            });
+            observer.end(result).await;
+        });
+        Ok(Response::new(updates))
+    }
+}
+
+/// The position from which a log is checked.
+fn checked_position(sent: citycode_wire::proto::model::v1::Position) -> Result<Position, Problem> {
+    let invalid = || Problem::new(Code::InvalidRequest, "from is not a position of the log");
+    let partition = u16::try_from(sent.partition).map_err(|_| invalid())?;
+    if sent.sequence == 0 {
+        return Err(invalid());
+    }
+    Ok(Position {
+        partition: Partition(partition),
+        sequence: Sequence(sent.sequence),
+    })
+}
+
+/// The permission to run one of the audits that read the whole log.
+fn running() -> Result<SemaphorePermit<'static>, Problem> {
+    RUNNING.try_acquire().map_err(|_| {
+        let busy = Problem::new(Code::Unavailable, "another audit of a period or of the log is running");
+        busy.with_retry_after(RETRY_AFTER_SECONDS)
+    })
 }
 
 impl AuditGrpc {
@@ -160,11 +227,7 @@ impl AuditGrpc {
         self.0.auditors_only(caller)?;
         purpose(why).map_err(invalid)?;
         let period = Period::new(from, to).map_err(invalid)?;
-        let permit = RUNNING.try_acquire().map_err(|_| {
-            let busy = Problem::new(Code::Unavailable, "another audit of a period is running");
-            busy.with_retry_after(RETRY_AFTER_SECONDS)
-        })?;
-        Ok((period, permit))
+        Ok((period, running()?))
     }
 }
 
@@ -190,6 +253,14 @@ impl Update for RunResponse {
     fn progress(progress: AuditProgress) -> Self {
         Self {
             update: Some(run_response::Update::Progress(progress)),
+        }
+    }
+}
+
+impl Update for CheckLogResponse {
+    fn progress(progress: AuditProgress) -> Self {
+        Self {
+            update: Some(check_log_response::Update::Progress(progress)),
         }
     }
 }

@@ -11,6 +11,7 @@ use citycode_domain::policy::Policy;
 use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, Partition, Position, RecordedCommit};
 use citycode_log_folds::{events_of, holder_stream};
+use citycode_log_tree::LogTrees;
 use citycode_query_stream::Queries;
 use citycode_scan_records::RecordArchive;
 use citycode_service_kit::clock::Clock;
@@ -41,6 +42,8 @@ pub struct Audit {
     pub records: Option<Arc<dyn RecordArchive>>,
     /// The stream of queries; `None` where this process has none.
     pub queries: Option<Arc<Queries>>,
+    /// The log's trees; `None` where they are not published.
+    pub trees: Option<Arc<LogTrees>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }

@@ -15,6 +15,7 @@
 //! | `what_if` | the scans of a period under another policy |
 //! | `export` | the events, verdicts and daily counts of a period as rows |
 //! | `suppression` | which counts of a table are not shown |
+//! | `log_trees` | public files of the log's trees, proofs, and the check of the log |
 //! | [`grpc`] | the gRPC API |
 
 mod explain;
@@ -22,6 +23,7 @@ mod export;
 pub mod grpc;
 mod history;
 mod index;
+mod log_trees;
 mod queries;
 mod replayed;
 mod run;

@@ -127,6 +127,7 @@ impl Running {
             policy: Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI).expect("the policy")),
             records: None,
             queries: None,
+            trees: None,
             clock: Arc::new(citycode_service_kit::clock::ManualClock::at(
                 citycode_service_kit::clock::UnixSeconds(0),
             )),

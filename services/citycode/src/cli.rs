@@ -1,8 +1,8 @@
 //! The commands, as clap parses them. Each command's flags are defined in the command's module.
 
 use citycode_operator::{
-    archive::ArchiveArgs, log::LogArgs, migrate::MigrateArgs, provision::ProvisionArgs, secrets::SecretsArgs,
-    vault::VaultArgs,
+    archive::ArchiveArgs, migrate::MigrateArgs, provision::ProvisionArgs, secrets::SecretsArgs, vault::VaultArgs,
+    witness::WitnessArgs,
 };
 use citycode_runtime::up::UpArgs;
 use clap::{Parser, Subcommand};
@@ -20,6 +20,7 @@ use crate::commands::{
     import::ImportArgs,
     issue::IssueArgs,
     keys::KeysArgs,
+    log::LogArgs,
     officer::{OfficerArgs, RevokeArgs},
     policy::PolicyArgs,
     present::PresentArgs,
@@ -108,8 +109,10 @@ pub(crate) enum Command {
     Archive(ArchiveArgs),
     /// Restore a log from an archive to servers or a folder without one; every position and hash is preserved.
     Restore(MigrateArgs),
-    /// Inspect a position of the log, and declare that the message there is not a commit.
+    /// Check the log, prove events to people without access, verify such proofs, and inspect positions of the log.
     Log(LogArgs),
+    /// Cosign checkpoints of a log that only grew, as an independent witness.
+    Witness(WitnessArgs),
     /// Register a resident.
     Register(RegisterArgs),
     /// Record a family relationship.
@@ -223,6 +226,9 @@ mod tests {
             "tokens issue --role verifier:sentinel:gate-7 --role officer --for 8h --subject gate-7",
             "tokens list",
             "tokens revoke 0123456789abcdef",
+            "log check --from 07/1523",
+            "log prove --code-id I --event died --out F --purpose P",
+            "witness --log http://127.0.0.1:1/log --key F --listen 127.0.0.1:0",
             "completions bash",
             "version",
             "doctor",

@@ -9,6 +9,7 @@
 //! | [`archive`] | follows a log and keeps a verified copy of it |
 //! | [`vault`] | backs up, restores, imports and re-keys a vault; suspends the codes of holders who are not in it |
 //! | [`log`] | shows the message at a position of the log; declares it foreign |
+//! | [`witness`] | cosigns checkpoints of a log that only grew |
 
 pub mod archive;
 pub mod log;
@@ -16,3 +17,4 @@ pub mod migrate;
 pub mod provision;
 pub mod secrets;
 pub mod vault;
+pub mod witness;

@@ -24,26 +24,23 @@ use citycode_runtime::distributed::LOG_READERS_API;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 
-/// Flags of `log`.
-#[derive(Args)]
-#[command(
-    after_help = "Examples:\n  citycode log inspect 07/1523 --log tls://nats-1,tls://nats-2 --nkey-file archive.nk --ca ca.pem --monitor http://nats-1:8222 --archive /backup/log\n  citycode log declare-foreign 07/1523 --reason 'published with the leaked seed issuer.nk' --log tls://nats-1,tls://nats-2 --nkey-file restore.nk --ca ca.pem --monitor http://nats-1:8222 --archive /backup/log --snapshot /var/lib/citycode/verifier/projections/status\n\nOn servers with the accounts of `citycode secrets` the user `archive` inspects and the user `restore` declares."
-)]
-pub struct LogArgs {
-    #[command(subcommand)]
-    command: LogCommand,
-}
+const INSPECT_EXAMPLE: &str = "Example:\n  citycode log inspect 07/1523 --log tls://nats-1,tls://nats-2 --nkey-file archive.nk --ca ca.pem --monitor http://nats-1:8222 --archive /backup/log\n\nOn servers with the accounts of `citycode secrets` the user `archive` inspects.";
+const DECLARE_EXAMPLE: &str = "Example:\n  citycode log declare-foreign 07/1523 --reason 'published with the leaked seed issuer.nk' --log tls://nats-1,tls://nats-2 --nkey-file restore.nk --ca ca.pem --monitor http://nats-1:8222 --archive /backup/log --snapshot /var/lib/citycode/verifier/projections/status\n\nOn servers with the accounts of `citycode secrets` the user `restore` declares.";
 
+/// The commands of `log` that open the log themselves.
 #[derive(Subcommand)]
-enum LogCommand {
+pub enum LogCommand {
     /// Show the message at a position, and the archive's message there.
+    #[command(after_help = INSPECT_EXAMPLE)]
     Inspect(InspectArgs),
     /// Declare that a message is not and was not a commit: followers skip it, and its bucket accepts appends again.
+    #[command(after_help = DECLARE_EXAMPLE)]
     DeclareForeign(declare::DeclareArgs),
 }
 
+/// Flags of `log inspect`.
 #[derive(Args)]
-struct InspectArgs {
+pub struct InspectArgs {
     #[command(flatten)]
     place: Place,
 }
@@ -92,8 +89,8 @@ impl FromStr for ArgPosition {
 ///
 /// # Errors
 /// [`Failure`] with advice.
-pub async fn run(args: &LogArgs, output: Output, clock: &dyn Clock) -> Result<(), Failure> {
-    match &args.command {
+pub async fn run(command: &LogCommand, output: Output, clock: &dyn Clock) -> Result<(), Failure> {
+    match command {
         LogCommand::Inspect(args) => inspect(args, output).await,
         LogCommand::DeclareForeign(args) => declare::run(args, output, clock).await,
     }

@@ -13,7 +13,8 @@
 //!   keys/                   vault-master.key id-check.key status-signing.key scan-records.key scan-archive.key
 //!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for shared
 //!                           snapshots; list-names.key: for the names of status lists; assertion-uses.key: for the
-//!                           register of used assertions
+//!                           register of used assertions; log-signing.key: for checkpoints of the log's trees, only for
+//!                           audit services
 //!                           derived from the master key: vault-revocation.key vault-index.key, for services that
 //!                           need only a part of the vault
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
@@ -44,10 +45,11 @@ use zeroize::Zeroizing;
 
 use accounts::{Shape, User};
 use citycode_runtime::distributed::ASSERTION_USES_KEY as ASSERTION_USES;
+use citycode_runtime::wiring::log_trees::LOG_SIGNING_KEY;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 
-const CITY_KEYS: [&str; 10] = [
+const CITY_KEYS: [&str; 11] = [
     "vault-master.key",
     "id-check.key",
     "list-names.key",
@@ -55,6 +57,7 @@ const CITY_KEYS: [&str; 10] = [
     "status-signing.key",
     "scan-records.key",
     "scan-archive.key",
+    LOG_SIGNING_KEY,
     key_files::SIGNING,
     key_files::seal_file(ProjectionKind::Status),
     key_files::seal_file(ProjectionKind::Register),

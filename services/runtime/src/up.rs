@@ -84,6 +84,9 @@ fn load(args: &UpArgs) -> Result<Settings, StartError> {
         .with_flag("data", text(&args.data))
         .with_flag("policy", text(&args.policy));
     let mut settings: Settings = config::load(&sources)?;
+    if !args.witness.is_empty() {
+        settings.witnesses.clone_from(&args.witness);
+    }
     settings.once = Once {
         begin_anew: args.begin_anew.clone(),
         accept_loss: args.accept_loss,

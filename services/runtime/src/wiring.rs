@@ -5,6 +5,7 @@ pub mod endpoints;
 pub(crate) mod erasing_vault;
 pub mod following;
 pub(crate) mod lag;
+pub mod log_trees;
 pub mod metric_list;
 pub(crate) mod policy;
 pub(crate) mod scan_batches;
@@ -12,6 +13,7 @@ pub mod snapshots;
 pub(crate) mod state_metrics;
 pub(crate) mod status_fold;
 pub(crate) mod verifying;
+mod witnesses;
 pub(crate) mod writing;
 
 use std::sync::Arc;

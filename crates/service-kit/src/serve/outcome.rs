@@ -12,10 +12,13 @@ use tonic::metadata::MetadataMap;
 use crate::problem::{Code, Outcome, Problem};
 
 /// gRPC methods that change nothing. Every other method of our services may.
-pub const READ_ONLY_METHODS: [&str; 10] = [
+pub const READ_ONLY_METHODS: [&str; 13] = [
+    "/citycode.audit.v1.AuditService/CheckLog",
     "/citycode.audit.v1.AuditService/Explain",
     "/citycode.audit.v1.AuditService/Export",
+    "/citycode.audit.v1.AuditService/GetLogFile",
     "/citycode.audit.v1.AuditService/History",
+    "/citycode.audit.v1.AuditService/ProveEvent",
     "/citycode.audit.v1.AuditService/Run",
     "/citycode.audit.v1.AuditService/WhatIf",
     "/citycode.issuer.v1.IssuerService/ListCodes",
@@ -25,9 +28,11 @@ pub const READ_ONLY_METHODS: [&str; 10] = [
     "/citycode.revocation.v1.RevocationService/ListStatusLists",
 ];
 /// POST paths of the JSON API that change nothing. Every other one may.
-pub const READ_ONLY_POSTS: [&str; 6] = [
+pub const READ_ONLY_POSTS: [&str; 8] = [
     "/api/v1/audit/explain",
     "/api/v1/audit/export",
+    "/api/v1/audit/log-check",
+    "/api/v1/audit/log-proof",
     "/api/v1/audit/run",
     "/api/v1/audit/what-if",
     "/api/v1/codes",

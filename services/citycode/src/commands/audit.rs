@@ -16,7 +16,7 @@ use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{Format, spinner};
 
 /// Exit code if a recorded verdict differs from its recomputation, or records were altered.
-const DIFFERS: u8 = 3;
+pub(super) const DIFFERS: u8 = 3;
 /// Exit code if a verdict cannot be recomputed.
 const NOT_RECOMPUTABLE: u8 = 5;
 
@@ -307,7 +307,7 @@ pub(crate) async fn what_if(session: &Session, args: &WhatIfArgs) -> Result<(), 
 }
 
 /// The result of a question whose answer takes long. Progress is shown on standard error if it is a terminal.
-async fn long_answer(session: &Session, path: &str, request: &Value) -> Result<Value, Failure> {
+pub(super) async fn long_answer(session: &Session, path: &str, request: &Value) -> Result<Value, Failure> {
     let response = session.client.post_for_lines(path, request).await?;
     let mut lines = std::pin::pin!(json_lines(response));
     let bar = spinner();

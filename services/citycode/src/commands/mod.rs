@@ -13,6 +13,7 @@ mod id_number;
 pub(crate) mod import;
 pub(crate) mod issue;
 pub(crate) mod keys;
+pub(crate) mod log;
 pub(crate) mod officer;
 pub(crate) mod policy;
 pub(crate) mod present;
@@ -29,7 +30,7 @@ pub(crate) mod verify;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use citycode_operator::{archive, log, migrate, provision, secrets, vault};
+use citycode_operator::{archive, migrate, provision, secrets, vault, witness};
 use citycode_runtime::up;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
@@ -83,19 +84,13 @@ pub(crate) async fn run(
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),
         Command::Provision(args) => return provision::run(&args, output, &*clock, &entropy).await.map(|()| DONE),
         Command::Archive(args) => return archive::run(&args, &clock).await.map(|()| DONE),
-        Command::Log(args) => return log::run(&args, output, &*clock).await.map(|()| DONE),
+        Command::Log(args) if args.needs_no_server() => return log::run_here(&args, output, &*clock).await,
+        Command::Witness(args) => return witness::run(&args, &clock, &entropy).await.map(|()| DONE),
         Command::Vault(args) => return vault::run(&args, output, &clock, &entropy).await.map(|()| DONE),
         Command::Policy(args) => return policy::run(&args, output).map(|()| DONE),
         Command::Restore(args) => return migrate::run(&args, output).await.map(|()| DONE),
         Command::Migrate(args) => return migrate::run(&args, output).await.map(|()| DONE),
-        Command::Version => {
-            let version = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
-            return match output.format {
-                Format::Table => output.lines(concat!("citycode ", env!("CARGO_PKG_VERSION"))),
-                Format::Json | Format::Ndjson => output.object(&version),
-            }
-            .map(|()| DONE);
-        }
+        Command::Version => return print_version(output).map(|()| DONE),
         _ => {}
     }
     let client = client(&cli)?;
@@ -120,6 +115,7 @@ pub(crate) async fn run(
         Command::History(args) => history::run(&session, &args).await,
         Command::Explain(args) => return audit::explain(&session, &args).await,
         Command::Audit(args) => return audit::run(&session, &args).await,
+        Command::Log(args) => return log::run(&session, &args).await,
         Command::WhatIf(args) => audit::what_if(&session, &args).await,
         Command::Export(args) => export::run(&session, &args).await,
         Command::Keys(args) => keys::run(&session, &args).await,
@@ -132,13 +128,21 @@ pub(crate) async fn run(
         | Command::Provision(_)
         | Command::Secrets(_)
         | Command::Vault(_)
-        | Command::Log(_)
+        | Command::Witness(_)
         | Command::Migrate(_)
         | Command::Completions(_)
         | Command::Policy(_)
         | Command::Version => Ok(()),
     }
     .map(|()| DONE)
+}
+
+fn print_version(output: Output) -> Result<(), Failure> {
+    let version = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
+    match output.format {
+        Format::Table => output.lines(concat!("citycode ", env!("CARGO_PKG_VERSION"))),
+        Format::Json | Format::Ndjson => output.object(&version),
+    }
 }
 
 /// A given token is sent to the given server; the local admin's token is sent only to the server that wrote it.

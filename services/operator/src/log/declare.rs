@@ -29,8 +29,9 @@ const MAX_ATTEMPTS: usize = 4;
 /// The first reader version that supports declarations.
 const DECLARATIONS_SINCE: ReaderVersion = ReaderVersion(2);
 
+/// Flags of `log declare-foreign`.
 #[derive(Args)]
-pub(super) struct DeclareArgs {
+pub struct DeclareArgs {
     #[command(flatten)]
     place: Place,
     /// Why it is certainly not a commit, at most 200 characters. It stays in the log forever: nothing personal.

@@ -7,6 +7,7 @@ mod codes;
 mod history;
 mod import;
 mod keys;
+mod log;
 mod policy;
 mod queries;
 mod residents;
@@ -26,6 +27,7 @@ use utoipa_axum::routes;
 pub(crate) use audit::{RunAnswer, WhatIfAnswer};
 pub(crate) use audit_export::{DailyRow, EventRow, ExportAnswer, VerdictRow};
 pub(crate) use import::{ImportAnswer, ImportOptions, ImportRow};
+pub(crate) use log::CheckAnswer;
 pub(crate) use policy::policy_json;
 pub use tokens::LocalTokens;
 pub(crate) use verify::{VerdictAnswer, VerifyBody};
@@ -62,6 +64,10 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(status_keys::status_keys))
         .routes(routes!(status_lists::list))
         .routes(routes!(status_lists::get))
+        .routes(routes!(log::keys))
+        .routes(routes!(log::checkpoint))
+        .routes(routes!(log::tile))
+        .routes(routes!(log::prove))
         .routes(routes!(policy::policy))
         .routes(routes!(tokens::issue_token, tokens::list_tokens))
         .routes(routes!(tokens::revoke_token))
@@ -72,4 +78,5 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(audit::run))
         .routes(routes!(audit::what_if))
         .routes(routes!(audit_export::export))
+        .routes(routes!(log::check))
 }

@@ -6,12 +6,15 @@ use citycode_wire::limits::{DEVICE, Limit, METHOD, PERSON_NAME, PURPOSE, REASON,
 use serde_json::{Value, json};
 
 /// Paths that need no token.
-const PUBLIC: [&str; 5] = [
+const PUBLIC: [&str; 8] = [
     "/api/v1/keys",
     "/api/v1/status-keys",
     "/api/v1/status-lists",
     "/api/v1/status-lists/{list}",
     "/api/v1/policy",
+    "/log/keys",
+    "/log/{partition}/checkpoint",
+    "/log/{partition}/tile/{tile}",
 ];
 
 /// Statuses that any operation may return in addition to its own, with their meaning.
@@ -34,7 +37,7 @@ const PROBLEM_STATUSES: [(u16, &str); 11] = [
 
 /// Longest values of requests: (property, limit). `maxLength` counts characters, so a limit in bytes is reached earlier
 /// by a text that is not ASCII; white space around names, reasons and purposes does not count.
-const REQUEST_LIMITS: [(&str, Limit); 14] = [
+const REQUEST_LIMITS: [(&str, Limit); 15] = [
     ("Authentication/method", METHOD),
     ("RegisterBody/name", PERSON_NAME),
     ("RenameBody/name", PERSON_NAME),
@@ -49,6 +52,7 @@ const REQUEST_LIMITS: [(&str, Limit); 14] = [
     ("RunBody/purpose", PURPOSE),
     ("WhatIfBody/purpose", PURPOSE),
     ("ExportBody/purpose", PURPOSE),
+    ("ProofBody/purpose", PURPOSE),
 ];
 
 /// Patterns and enumerations of answers, which the handlers' types do not declare: (property, additions to its schema).
@@ -90,6 +94,11 @@ pub(crate) fn finished(description: utoipa::openapi::OpenApi) -> Vec<u8> {
             .extend(said);
     }
     if let Some(paths) = document["paths"].as_object_mut() {
+        // The router marks a parameter that contains slashes by a star, which is not part of its name.
+        *paths = std::mem::take(paths)
+            .into_iter()
+            .map(|(path, item)| (path.replace("{*", "{"), item))
+            .collect();
         for (path, item) in paths {
             for (method, operation) in item.as_object_mut().into_iter().flatten() {
                 complete(path, method, operation);

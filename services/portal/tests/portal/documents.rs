@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the API, and whether it is public.
-const OPERATIONS: [(&str, &str, bool); 35] = [
+const OPERATIONS: [(&str, &str, bool); 40] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -36,6 +36,11 @@ const OPERATIONS: [(&str, &str, bool); 35] = [
     ("post", "/api/v1/audit/run", false),
     ("post", "/api/v1/audit/what-if", false),
     ("post", "/api/v1/audit/export", false),
+    ("post", "/api/v1/audit/log-proof", false),
+    ("post", "/api/v1/audit/log-check", false),
+    ("get", "/log/keys", true),
+    ("get", "/log/{partition}/checkpoint", true),
+    ("get", "/log/{partition}/tile/{tile}", true),
     ("post", "/api/v1/history", false),
     ("get", "/api/v1/keys", true),
     ("post", "/api/v1/keys/rotate", false),
@@ -126,7 +131,7 @@ async fn every_reference_resolves_and_every_request_refuses_unknown_fields() {
 }
 
 /// Where the description has a field of a protobuf message: (field, schema and property).
-const DESCRIBED: [(&str, &str); 17] = [
+const DESCRIBED: [(&str, &str); 18] = [
     ("Authentication.method", "Authentication/method"),
     ("RegisterRequest.name", "RegisterBody/name"),
     ("RenameRequest.name", "RenameBody/name"),
@@ -144,6 +149,7 @@ const DESCRIBED: [(&str, &str); 17] = [
     ("ListQueriesRequest.purpose", "QueriesBody/purpose"),
     ("ListQueriesAboutRequest.purpose", "QueriesAboutBody/purpose"),
     ("ExportRequest.purpose", "ExportBody/purpose"),
+    ("ProveEventRequest.purpose", "ProofBody/purpose"),
 ];
 
 #[tokio::test]

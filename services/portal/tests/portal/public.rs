@@ -1,5 +1,6 @@
 //! Public data: keys, status lists, the policy; and an admin's changes of keys.
 
+use citycode_wire::proto::audit::v1::{GetLogFileRequest, GetLogFileResponse};
 use citycode_wire::proto::issuer::v1::{
     CompromiseKeyRequest, CompromiseKeyResponse, ListKeysResponse, RotateKeysResponse, SigningKey,
 };
@@ -202,4 +203,34 @@ async fn the_policy_lists_kinds_places_and_channels_with_their_labels() {
             "proof": {"max_age_seconds": 60, "max_ahead_seconds": 5},
         })
     );
+}
+
+#[tokio::test]
+async fn files_of_the_logs_trees_are_passed_on_as_they_are() {
+    let city = City::new();
+    for (path, asked, media_type) in [
+        ("/log/keys", "keys", "text/plain; charset=utf-8"),
+        ("/log/07/checkpoint", "07/checkpoint", "text/plain; charset=utf-8"),
+        (
+            "/log/07/tile/0/x001/234",
+            "07/tile/0/x001/234",
+            "application/octet-stream",
+        ),
+        (
+            "/log/07/tile/1/000.p/17",
+            "07/tile/1/000.p/17",
+            "application/octet-stream",
+        ),
+    ] {
+        city.fakes.ready(GetLogFileResponse {
+            content: vec![0xff, 0x00],
+            media_type: media_type.into(),
+            ttl_seconds: 60,
+        });
+        let answer = city.get(path, &[]).await;
+        assert_eq!((answer.status, &answer.body[..]), (200, &[0xff, 0x00][..]), "{path}");
+        assert_eq!(answer.header("content-type"), media_type);
+        assert_eq!(answer.header("cache-control"), "public, max-age=60");
+        assert_eq!(city.fakes.asked::<GetLogFileRequest>().path, asked);
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use citycode_log_tree::LogTrees;
 use citycode_service_kit::health::HealthRegistry;
+use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router};
 use crate::wiring::following::follow_index;
+use crate::wiring::log_trees::{LOG_SIGNING_KEY, publish_trees};
 use crate::wiring::{StartError, Surroundings, endpoints};
 
 pub(super) async fn open(
@@ -18,11 +21,13 @@ pub(super) async fn open(
 ) -> Result<Service, StartError> {
     let dependencies = Dependencies::open(Role::Audit, settings, surroundings, health).await?;
     let folder = dependencies.state.join("audit");
+    let published = trees(&dependencies, settings, health).await?;
+    let (trees, publishing) = published.unzip();
     let (audit, follower) = follow_index(
         &dependencies.log,
         &folder,
         &dependencies.policy.policy,
-        (Some(dependencies.scan_archive(settings)?), None),
+        (Some(dependencies.scan_archive(settings)?), None, trees),
         health.component("audit"),
         &surroundings.clock,
     )
@@ -32,8 +37,33 @@ pub(super) async fn open(
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::audit(&audit, &authenticate)))?,
         snapshots: Vec::new(),
-        tasks: vec![follower, dependencies.keep_scans(settings, surroundings, health)?],
+        tasks: [follower, dependencies.keep_scans(settings, surroundings, health)?]
+            .into_iter()
+            .chain(publishing)
+            .collect(),
         state_lock: Some(Box::new(dependencies.state)),
         ended: None,
     })
+}
+
+/// The log's trees and the task that publishes them; nothing if this instance has no key for them, as before an upgrade.
+async fn trees(
+    dependencies: &Dependencies,
+    settings: &ServiceSettings,
+    health: &HealthRegistry,
+) -> Result<Option<(Arc<LogTrees>, JoinHandle<()>)>, StartError> {
+    if !dependencies.keys_folder().join(LOG_SIGNING_KEY).exists() {
+        tracing::warn!(
+            key = LOG_SIGNING_KEY,
+            "the log's trees are not published: run `citycode secrets` and distribute the key"
+        );
+        return Ok(None);
+    }
+    let key = dependencies.secret(LOG_SIGNING_KEY)?;
+    let folder = dependencies.state.join("log-trees");
+    let host = &dependencies.policy.policy.status_base_uri;
+    let reporting = (health.component("log-trees"), &settings.witnesses[..]);
+    Ok(Some(
+        publish_trees(&dependencies.log, &folder, host, &key, reporting).await?,
+    ))
 }

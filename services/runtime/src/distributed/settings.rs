@@ -47,7 +47,7 @@ pub struct ServiceSettings {
     pub state: Option<PathBuf>,
     /// The folder of the city's secrets that this service needs, 32 bytes and mode 0600 each: one of the vault's keys
     /// (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `list-names.key`,
-    /// `assertion-uses.key`, `status-signing.key`, `scan-records.key`, `scan-archive.key`; and for shared snapshots
+    /// `assertion-uses.key`, `status-signing.key`, `scan-records.key`, `scan-archive.key`, `log-signing.key`; and for shared snapshots
     /// `snapshot-signing.pub`, `status-snapshot.key`, `register-snapshot.key`, and for revocation services
     /// `snapshot-signing.key`.
     pub keys: Option<PathBuf>,
@@ -69,6 +69,8 @@ pub struct ServiceSettings {
     pub shared_snapshots: SharedSnapshotSettings,
     /// Retention of scan records in days.
     pub scan_retention_days: u16,
+    /// Addresses of the witnesses that cosign the log's checkpoints, for audit services.
+    pub witnesses: Vec<String>,
     /// Seconds between the report "not ready" and the end of listening.
     pub drain_seconds: u64,
     /// Limits of clients' connections and requests.
@@ -163,6 +165,7 @@ impl Default for ServiceSettings {
             snapshot_seconds: 300,
             shared_snapshots: SharedSnapshotSettings::default(),
             scan_retention_days: 30,
+            witnesses: Vec::new(),
             drain_seconds: 3,
             limits: Limits::default(),
         }

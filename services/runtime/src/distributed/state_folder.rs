@@ -7,6 +7,7 @@
 //!   projections/    snapshots; can be deleted
 //!   keys/           an issuer's signing keys, 0600
 //!   audit/          the audit index; can be deleted
+//!   log-trees/      an audit service's trees of the log, and the last checkpoints that it signed, which must be kept
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ impl StateFolder {
     pub(super) async fn open(path: &Path) -> Result<Self, StateFolderError> {
         files::create_private_dir(path)?;
         let lock = LockFile::take_when_free(&path.join("in-use"), files::LOCK_PATIENCE).await?;
-        for inner in ["projections", "audit"] {
+        for inner in ["projections", "audit", "log-trees"] {
             files::create_private_dir(&path.join(inner))?;
         }
         Ok(Self {

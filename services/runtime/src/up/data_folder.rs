@@ -17,6 +17,8 @@
 //!   scans/                scan and sampling records, sealed by day
 //!   audit/                the audit index; can be deleted
 //!   queries/              the stream of queries: who looked at whom, sealed by day
+//!   log-trees/            the log's trees, and the last signed checkpoints, which must be kept; 0600 is not needed,
+//!                         because everything in it is public
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -86,7 +88,16 @@ impl DataFolder {
     /// # Errors
     /// [`FileError`].
     pub(super) fn make_folders(&self) -> Result<(), FileError> {
-        for folder in ["keys", "log", "vault", "projections", "scans", "audit", "queries"] {
+        for folder in [
+            "keys",
+            "log",
+            "vault",
+            "projections",
+            "scans",
+            "audit",
+            "queries",
+            "log-trees",
+        ] {
             files::create_private_dir(&self.path.join(folder))?;
         }
         Ok(())

@@ -27,6 +27,7 @@ use super::marks;
 use super::parts::{self, Opening};
 use super::settings::Settings;
 use crate::wiring::erasing_vault::ErasingVault;
+use crate::wiring::log_trees::LOG_SIGNING_KEY;
 use crate::wiring::{StartError, Surroundings, measured};
 
 /// The opened dependencies: folder, policy, keys, log, vault and scan records. No task is running yet.
@@ -47,6 +48,7 @@ pub(super) struct Dependencies {
     pub(super) id_check_key: IdCheckKey,
     pub(super) status_key: SigningKey,
     pub(super) assertion_uses_key: Zeroizing<[u8; 32]>,
+    pub(super) log_signing_key: Zeroizing<[u8; 32]>,
 }
 
 impl Dependencies {
@@ -70,6 +72,8 @@ impl Dependencies {
         // A folder of an earlier release lacks this key; creating it is safe, because no list was named with it before.
         let names = keys.list_names(Some(&*entropy))?;
         let assertion_uses_key = keys.secret("assertion-uses.key", Some(&*entropy))?;
+        // As above: no checkpoint was signed before. A lost key is found when the signed checkpoints are read.
+        let log_signing_key = keys.secret(LOG_SIGNING_KEY, Some(&*entropy))?;
         LocalAdmin::clear(&folder);
         let access = Access::open(settings, &folder, &*entropy, &*clock)?;
         let log_id = opening.manifest.log_id;
@@ -106,6 +110,7 @@ impl Dependencies {
             id_check_key,
             status_key,
             assertion_uses_key,
+            log_signing_key,
         })
     }
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub scan_retention_days: u16,
     /// Retention of the purposes of queries in days.
     pub query_retention_days: u16,
+    /// Addresses of the witnesses that cosign the log's checkpoints.
+    pub witnesses: Vec<String>,
     /// The folder of high-water marks, which must not be part of a backup; default: `$XDG_STATE_HOME/citycode/marks`.
     pub marks: Option<PathBuf>,
     /// The issuer of accepted access tokens, in addition to this machine's own.
@@ -66,6 +68,7 @@ impl Default for Settings {
             snapshot_seconds: 300,
             scan_retention_days: 30,
             query_retention_days: 365,
+            witnesses: Vec::new(),
             marks: None,
             identity_provider: None,
             assertion_provider: None,

@@ -32,6 +32,7 @@ use super::loss_journal::Recorder;
 use super::recovery::{self, Live};
 use super::settings::Settings;
 use crate::wiring::following::{FollowedRegister, follow_index, follow_register};
+use crate::wiring::log_trees::publish_trees;
 use crate::wiring::policy::keep_adopted;
 use crate::wiring::scan_batches::BatchRecorder;
 use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
@@ -305,11 +306,20 @@ async fn follow_scans(
     let key = &dependencies.id_check_key;
     let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
     followers.extend(verifying.follow(store, health, surroundings, policy));
+    let (trees, publishing) = publish_trees(
+        store,
+        &folder.join("log-trees"),
+        &policy.policy.status_base_uri,
+        &dependencies.log_signing_key,
+        (health.component("log-trees"), &settings.witnesses),
+    )
+    .await?;
+    followers.push(publishing);
     let (audit, follower) = follow_index(
         store,
         &folder.join("audit"),
         &policy.policy,
-        (Some(archive), Some(Arc::clone(&dependencies.queries))),
+        (Some(archive), Some(Arc::clone(&dependencies.queries)), Some(trees)),
         health.component("audit"),
         clock,
     )

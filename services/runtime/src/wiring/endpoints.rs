@@ -32,7 +32,8 @@ pub const VERIFIER: &str = "citycode.verifier.v1.VerifierService";
 pub const AUDIT: &str = "citycode.audit.v1.AuditService";
 
 /// Methods that need no token.
-const PUBLIC: [&str; 4] = [
+const PUBLIC: [&str; 5] = [
+    "/citycode.audit.v1.AuditService/GetLogFile",
     "/citycode.issuer.v1.IssuerService/ListKeys",
     "/citycode.revocation.v1.RevocationService/GetStatusList",
     "/citycode.revocation.v1.RevocationService/ListStatusLists",

@@ -8,6 +8,7 @@ use citycode_domain::policy::Policy;
 use citycode_event_store::follow::{Continuity, Fold, Progress, follow};
 use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, RecordedCommit, Revision, foreign};
 use citycode_log_folds::{RegisterFold, SystemFold, events_of, holder_of, keys_stream};
+use citycode_log_tree::LogTrees;
 use citycode_projection::register::HolderRegister;
 use citycode_query_stream::Queries;
 use citycode_scan_records::RecordArchive;
@@ -24,8 +25,12 @@ const VERIFIER: &str = "verifier";
 /// The number of confined buckets that health names.
 const MOST_NAMED: usize = 8;
 
-/// The scan records and the stream of queries, where the process has them.
-pub type AuditStores = (Option<Arc<dyn RecordArchive>>, Option<Arc<Queries>>);
+/// The scan records, the stream of queries and the log's trees, where the process has them.
+pub type AuditStores = (
+    Option<Arc<dyn RecordArchive>>,
+    Option<Arc<Queries>>,
+    Option<Arc<LogTrees>>,
+);
 
 /// Follows the log in a task of its own, reports its state to health, and measures its lag.
 pub fn spawn_follower(
@@ -177,7 +182,7 @@ pub async fn follow_index(
     store: &Arc<dyn EventStore>,
     folder: &Path,
     policy: &Arc<Policy>,
-    (records, queries): AuditStores,
+    (records, queries, trees): AuditStores,
     health: Component,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Audit, JoinHandle<()>), StartError> {
@@ -191,6 +196,7 @@ pub async fn follow_index(
         policy: Arc::clone(policy),
         records,
         queries,
+        trees,
         clock: Arc::clone(clock),
     };
     let lag = Lag::of("audit", clock);

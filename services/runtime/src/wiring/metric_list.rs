@@ -42,6 +42,8 @@ pub enum Part {
     Revocation,
     /// The verifier.
     Verifier,
+    /// Audit services.
+    Audit,
     /// The portal.
     Portal,
     /// `citycode archive`.
@@ -437,6 +439,30 @@ pub(crate) const ALL: &[Metric] = &[
         "requests that ended in a panic",
     ),
     metric(
+        "citycode_log_tree_leaves",
+        Gauge,
+        Part::Audit,
+        "leaves of the log's published trees",
+    ),
+    metric(
+        "citycode_log_tree_stopped",
+        Gauge,
+        Part::Audit,
+        "partitions whose checkpoints are not signed any more, because the log went back or its past was changed",
+    ),
+    metric(
+        "citycode_log_tree_failures_total",
+        Counter,
+        Part::Audit,
+        "times that the log's trees could not be written",
+    ),
+    metric(
+        "citycode_log_witness_failures_total",
+        Counter,
+        Part::Audit,
+        "times that a witness gave no cosignature",
+    ),
+    metric(
         "citycode_archive_commits_total",
         Counter,
         Part::Archive,
@@ -460,6 +486,7 @@ pub const OF_ONE_PROCESS: &[Part] = &[
     Part::Issuer,
     Part::Revocation,
     Part::Verifier,
+    Part::Audit,
     Part::Portal,
 ];
 
@@ -499,7 +526,7 @@ pub const fn of(role: Role) -> &'static [Part] {
             Starting,
             Part::Verifier,
         ],
-        Role::Audit => &[Every, Serving, OfACity, Follower, OnServers],
+        Role::Audit => &[Every, Serving, OfACity, Follower, OnServers, Part::Audit],
         Role::Portal => &[Every, Serving, OfACity, Part::Portal],
     }
 }

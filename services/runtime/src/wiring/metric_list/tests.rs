@@ -74,6 +74,7 @@ fn exported_by(part: Part) -> &'static str {
         Part::Issuer => "issuer",
         Part::Revocation => "revocation",
         Part::Verifier => "verifier",
+        Part::Audit => "audit",
         Part::Portal => "portal",
         Part::Archive => "archive",
     }
