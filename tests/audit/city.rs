@@ -17,6 +17,7 @@ use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, StreamName, StreamState};
 use citycode_log_folds::{holder_stream, identity_of};
 use citycode_policy_file::{PolicyFile, SHANGHAI};
+use citycode_projection::status::StatusReader;
 use citycode_query_stream::Queries;
 use citycode_query_stream::embedded::EmbeddedQueryStore;
 use citycode_scan_records::embedded::EmbeddedScanRecords;
@@ -567,6 +568,28 @@ impl City {
             trees: None,
             clock: Arc::clone(&self.clock) as _,
         }
+    }
+
+    /// The paper and phone codes of the sampling kind, as they were issued, with their texts.
+    pub(crate) fn sampling_codes(&self) -> impl Iterator<Item = (&CodeIssued, &str)> {
+        let policy = &self.gates[0].policy.policy;
+        let kind = policy.kind_named("sampling").expect("a kind").kind;
+        let codes = self.codes.iter().filter(move |code| code.issued.code.slot.kind == kind);
+        codes.map(|code| (&code.issued, code.text.as_str()))
+    }
+
+    /// The status of codes of a verifier that has read the whole log.
+    pub(crate) async fn fresh_reader(&self) -> StatusReader {
+        let gate = self.open_gate(self.gates[0].policy.clone(), "fresh".into()).await;
+        let heads = self.store.heads().await.expect("heads");
+        gate.progress.wait_for_all(&heads).await.expect("followed");
+        gate.following.abort();
+        gate.verifier.status().clone()
+    }
+
+    /// The city's present time.
+    pub(crate) fn time(&self) -> i64 {
+        self.now().0
     }
 
     /// Closes the records, so that a test can change their file, and opens them again afterwards.

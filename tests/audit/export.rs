@@ -7,7 +7,7 @@ use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::ids::CodeId;
 use citycode_wire::proto::audit::v1::export_response::Update;
 use citycode_wire::proto::audit::v1::{self as proto, daily_count::Counted};
-use citycode_wire::request::HistorySubject;
+use citycode_wire::request::HistoryQuery;
 
 use crate::agreement::{recorded, run, whole_month};
 use crate::city::City;
@@ -86,7 +86,7 @@ async fn an_export_has_what_the_audit_counts_and_what_histories_show() {
         .collect();
     let mut compared = 0;
     for code_id in codes {
-        let Ok(history) = audit.history(&auditor, HistorySubject::Code(code_id)).await else {
+        let Ok(history) = audit.history(&auditor, HistoryQuery::of_code(code_id)).await else {
             continue;
         };
         let own = history

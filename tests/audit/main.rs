@@ -7,3 +7,4 @@ mod city;
 mod export;
 mod log_manipulations;
 mod manipulations;
+mod past;

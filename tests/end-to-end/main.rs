@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary, its HTTP API, its files, and `kill -9`.
 
+mod as_of;
 mod assertions;
 mod attack;
 mod commands;

@@ -29,7 +29,7 @@ use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_scan_records::{Basis, RecordArchive as _, ScanNote, ScanRecord, ScanRecords as _, ShownEvidence, day_of};
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::entropy::OsEntropy;
-use citycode_wire::request::HistorySubject;
+use citycode_wire::request::HistoryQuery;
 
 use crate::replay::{CityCommits, write_city};
 use crate::report::{Figure, Goal, Report};
@@ -247,6 +247,7 @@ async fn histories(folder: &std::path::Path, store: &Arc<EmbeddedEventStore>, ho
         policy: PolicyFile::parse(SHANGHAI)?.policy,
         records: None,
         queries: None,
+        trees: None,
         clock: Arc::new(SystemClock::new()),
     };
     let auditor = Caller::new(CallerId::new("bench", "auditor").context("an id")?, vec![Role::Auditor]);
@@ -255,7 +256,7 @@ async fn histories(folder: &std::path::Path, store: &Arc<EmbeddedEventStore>, ho
         // Each partition has more codes than this.
         let code_id = code_id(number.wrapping_mul(7_919_317) % (holders * 2));
         let start = Instant::now();
-        let history = audit.history(&auditor, HistorySubject::Code(code_id)).await;
+        let history = audit.history(&auditor, HistoryQuery::of_code(code_id)).await;
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
         let history = history.map_err(|problem| anyhow::anyhow!("{problem:?}"))?;
         ensure!(!history.entries.is_empty(), "a code without a history");

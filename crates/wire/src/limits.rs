@@ -64,7 +64,7 @@ pub const PURPOSE: Limit = Limit::characters(200);
 
 /// Every field of a request that has a limit of its own, as `Message.field` of the protobuf files. Names of kinds,
 /// places, channels and groups have none: a policy knows them or does not.
-pub const FIELDS: [(&str, Limit); 18] = [
+pub const FIELDS: [(&str, Limit); 21] = [
     ("Authentication.method", METHOD),
     ("RegisterRequest.name", PERSON_NAME),
     ("RenameRequest.name", PERSON_NAME),
@@ -83,4 +83,7 @@ pub const FIELDS: [(&str, Limit); 18] = [
     ("ListQueriesAboutRequest.purpose", PURPOSE),
     ("ExportRequest.purpose", PURPOSE),
     ("ProveEventRequest.purpose", PURPOSE),
+    ("HistoryRequest.purpose", PURPOSE),
+    ("CodesRequest.purpose", PURPOSE),
+    ("StateRequest.purpose", PURPOSE),
 ];

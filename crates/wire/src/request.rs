@@ -11,7 +11,7 @@ mod person;
 mod queries;
 mod scan;
 
-pub use audit::{MIN_PURPOSE_CHARS, Period, Question, purpose};
+pub use audit::{HistoryQuery, MIN_PURPOSE_CHARS, Past, PastCodesQuery, Period, Question, Until, purpose};
 pub use issuer::{
     CompromiseKeyCommand, EraseCommand, ImportOptions, ImportedResident, IssueCommand, ListCodesQuery, RegisterCommand,
     RelateCommand, RenameCommand, ReprintCommand, RotateKeysCommand, UnrelateCommand,

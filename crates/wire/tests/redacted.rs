@@ -91,6 +91,7 @@ fn r28_an_id_number_is_not_in_the_debug_of_any_enclosing_message() {
             id_number: MARK.to_owned(),
             ..Default::default()
         })),
+        ..Default::default()
     };
     let card = verifier::v1::verify_request::Scan::IdCard(MARK.to_owned());
     let answer = issuer::v1::IssueResponse {

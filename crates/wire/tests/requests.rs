@@ -80,7 +80,7 @@ fn ids_are_parsed_only_from_hex_digits() {
         );
         assert_eq!(fault(request::key_id("key_id", bad)).0, "key_id");
     }
-    let nothing = audit::v1::HistoryRequest { subject: None };
+    let nothing = audit::v1::HistoryRequest::default();
     assert_eq!(
         fault(HistorySubject::try_from(&nothing)),
         ("subject", FieldFault::Missing)

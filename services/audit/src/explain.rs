@@ -1,16 +1,16 @@
 //! Why a verdict was given: one record, recomputed from the log as it stood at that moment (R26).
 
 use citycode_auth::Caller;
-use citycode_domain::admission::{IdCheck, Reason, Verdict};
+use citycode_domain::admission::{Reason, Verdict};
 use citycode_domain::ids::{CodeId, PolicyDigest, Position};
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_log_folds::keys_stream;
 use citycode_query_stream::QueryKind;
-use citycode_replay::{AsOf, CodeLife, PolicyInLog, Recomputed, ShownCode, Timeline, judge_code, recompute, steps_of};
-use citycode_scan_records::{Basis, Batch, NotInLog, RecordArchive, ScanRecord, ShownEvidence, day_of};
+use citycode_replay::{AsOf, CodeLife, PolicyInLog, Recomputed, Timeline, recompute, steps_of};
+use citycode_scan_records::{Batch, RecordArchive, ScanRecord, day_of};
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_token::{Scan, TokenError, check_proof};
+use citycode_token::TokenError;
 use citycode_wire::proto::audit::v1 as proto;
 use citycode_wire::request::Question;
 use citycode_wire::verdict::{decision_value, reason_value};
@@ -88,65 +88,18 @@ impl Audit {
         place: &str,
         at: Timestamp,
     ) -> Result<(Option<CodeId>, proto::ExplainResponse), Problem> {
-        let mut timeline = self.keys_and_policies().await?;
-        let keys = timeline.keys().change_at_instant(at);
-        let keys_sequence = keys.map_or(0, |change| change.sequence);
-        let keyring = keys.map(|change| change.keyring.clone()).unwrap_or_default();
-        let found = policy_at(&timeline, at);
-        let policy = found.map_or(&*self.policy, |(_, policy)| &*policy.policy).clone();
-        let adopted = found.map(|(digest, policy)| (digest, policy.clone()));
-        let place = policy
-            .place(place)
-            .ok_or_else(|| Problem::new(Code::UnknownPlace, "the policy of that instant has no such place"))?;
-        let mut canonical = vec![0; citycode_token::MAX_SCAN_LEN];
-        let read = citycode_token::canonical_scan(text, &mut canonical)
-            .map_or(Err(TokenError::Unreadable), Scan::read_canonical);
-        let verified = read.and_then(|scan| Ok((scan.verify(&keyring, &policy.status_base_uri, at)?, scan)));
+        let then = self.judge_then(text, place, at).await?;
         let mut answer = proto::ExplainResponse::default();
-        let (claims, scan) = match verified {
-            Ok(verified) => verified,
-            Err(error) => {
-                let adopted = adopted.as_ref().map(|(digest, policy)| (*digest, policy));
-                self.complete(&mut answer, &unread(error), adopted);
-                return Ok((None, answer));
-            }
-        };
-        self.add_code(&mut timeline, claims.code_id).await?;
-        let digest = claims.digest.0;
-        let shown = ShownCode {
-            code_id: claims.code_id,
-            claims: digest.first_chunk().expect("a digest has 32 bytes"),
-            proof: check_proof(&claims, scan.proof(), at, &policy.proof, None),
-            id_check: IdCheck::None,
-        };
-        let basis = Basis {
-            policy: adopted.as_ref().map_or(PolicyDigest([0; 32]), |(digest, _)| *digest),
-            shown: ShownEvidence::Unread,
-            keys_sequence,
-            keys_age_ms: 0,
-            code_age_ms: 0,
-            confined: false,
-            clock_trusted: true,
-            not_in_log: Some(NotInLog {
-                kind: claims.kind,
-                issued_at: claims.issued_at,
-                expires_at: claims.expires_at,
-                place: claims.status,
-                reaches: Some(Timestamp(i64::MAX)),
-            }),
-        };
-        let as_of = AsOf::Instant(at);
-        match judge_code(&shown, &policy, place, &basis, (as_of, at), &timeline) {
-            Ok(recomputed) => {
-                let adopted = adopted.as_ref().map(|(digest, policy)| (*digest, policy));
-                self.complete(&mut answer, &recomputed, adopted);
-                let life = timeline.life(claims.code_id);
-                answer.rests_on = self.resting_on(life, as_of, adopted.map(|(_, policy)| policy));
-                self.add_keys(&mut answer, &timeline, keys_sequence);
-            }
-            Err(why) => answer.not_recomputable = why.name().to_owned(),
+        match &then.judged {
+            Ok(recomputed) => self.complete(&mut answer, recomputed, then.policy()),
+            Err(why) => why.name().clone_into(&mut answer.not_recomputable),
         }
-        Ok((Some(claims.code_id), answer))
+        if then.claims.is_some() && then.judged.is_ok() {
+            let policy = then.policy().map(|(_, policy)| policy);
+            answer.rests_on = self.resting_on(then.life(), AsOf::Instant(at), policy);
+            self.add_keys(&mut answer, &then.timeline, then.keys_sequence);
+        }
+        Ok((then.claims.map(|claims| claims.code_id), answer))
     }
 
     fn complete(
@@ -258,7 +211,7 @@ impl Audit {
 }
 
 /// The verdict on a text that is no code with a valid signature.
-fn unread(error: TokenError) -> Recomputed {
+pub(crate) fn unread(error: TokenError) -> Recomputed {
     let reason = match error {
         TokenError::Unreadable => Reason::Unreadable,
         TokenError::BadSignature => Reason::BadSignature,
@@ -268,12 +221,6 @@ fn unread(error: TokenError) -> Recomputed {
         status: Some(Status::NeverIssued),
         stale_by_age: false,
     }
-}
-
-/// The policy in use at an instant: the one that was adopted last.
-fn policy_at(timeline: &Timeline, at: Timestamp) -> Option<(PolicyDigest, &PolicyInLog)> {
-    let adopted = timeline.policies().filter(|(_, policy)| policy.adopted_at <= at);
-    adopted.max_by_key(|(_, policy)| (policy.adopted_at, policy.position.sequence))
 }
 
 fn resting(event: &str, position: Position, decided_at: Timestamp) -> proto::RestingEvent {

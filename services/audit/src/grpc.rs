@@ -11,12 +11,16 @@ use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::audit_service_server::AuditService;
 use citycode_wire::proto::audit::v1::{
-    AuditProgress, CheckLogRequest, CheckLogResponse, CodeEvent, ExplainRequest, ExplainResponse, ExportRequest,
-    ExportResponse, ExportSummary, GetLogFileRequest, GetLogFileResponse, HistoryRequest, HistoryResponse,
-    ListQueriesRequest, ListQueriesResponse, ProveEventRequest, ProveEventResponse, RunRequest, RunResponse,
-    WhatIfRequest, WhatIfResponse, check_log_response, export_response, run_response, what_if_response,
+    AuditProgress, CheckLogRequest, CheckLogResponse, CodeEvent, CodesRequest, CodesResponse, ExplainRequest,
+    ExplainResponse, ExportRequest, ExportResponse, ExportSummary, GetLogFileRequest, GetLogFileResponse,
+    HistoryRequest, HistoryResponse, ListQueriesRequest, ListQueriesResponse, PartResult, ProveEventRequest,
+    ProveEventResponse, RunRequest, RunResponse, StateRequest, StateResponse, StateResult, VerifyAtRequest,
+    VerifyAtResponse, WhatIfRequest, WhatIfResponse, check_log_response, export_response, run_response, state_response,
+    what_if_response,
 };
-use citycode_wire::request::{HistorySubject, InvalidRequest, ListQueriesQuery, Period, Question, purpose};
+use citycode_wire::request::{
+    FieldFault, HistoryQuery, InvalidRequest, ListQueriesQuery, PastCodesQuery, Period, Question, ScanRequest, purpose,
+};
 use futures::Stream;
 use futures::stream;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
@@ -32,6 +36,8 @@ const WAITING: usize = 4;
 
 /// Audits of periods that run at once in a process: each holds the lives of all codes in memory.
 static RUNNING: Semaphore = Semaphore::const_new(1);
+/// Counts of the whole city that run at once in a process: each holds the codes of a partition in memory.
+static COUNTING: Semaphore = Semaphore::const_new(1);
 /// When a refused audit may be asked for again.
 const RETRY_AFTER_SECONDS: u64 = 60;
 
@@ -47,8 +53,18 @@ impl AuditService for AuditGrpc {
         let (metadata, message) = (request.metadata(), request.get_ref());
         let answer = async {
             let caller = caller(&request)?;
-            let subject = HistorySubject::try_from(message).map_err(invalid)?;
-            self.0.history(&caller, subject).await
+            let query = HistoryQuery::try_from(message).map_err(invalid)?;
+            self.0.history(&caller, query).await
+        };
+        Ok(Response::new(deadline::query(metadata, answer).await?))
+    }
+
+    async fn codes(&self, request: Request<CodesRequest>) -> Result<Response<CodesResponse>, Status> {
+        let (metadata, message) = (request.metadata(), request.get_ref());
+        let answer = async {
+            let caller = caller(&request)?;
+            let query = PastCodesQuery::try_from(message).map_err(invalid)?;
+            self.0.codes(&caller, query).await
         };
         Ok(Response::new(deadline::query(metadata, answer).await?))
     }
@@ -85,8 +101,12 @@ impl AuditService for AuditGrpc {
         let audit = Arc::clone(&self.0);
         let updates = updates(|mut observer: Sender<RunResponse>| async move {
             let _running = permit;
-            let result = audit.run(period, &mut observer).await;
             let asked = of_period(QueryKind::AuditRun, &why);
+            // The results of parts are answers too, so the question is recorded before the first one.
+            let result = match audit.record_query(&caller, asked, 0).await {
+                Ok(()) => audit.run(period, &mut observer).await,
+                Err(problem) => Err(problem),
+            };
             let result = audit.record_answer(&caller, asked, result, |result| result.scans).await;
             let result = result.map(|result| RunResponse {
                 update: Some(run_response::Update::Result(result)),
@@ -193,6 +213,39 @@ impl AuditService for AuditGrpc {
         });
         Ok(Response::new(updates))
     }
+
+    type StateStream = Updates<StateResponse>;
+
+    async fn state(&self, request: Request<StateRequest>) -> Result<Response<Self::StateStream>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let permit = self.begin_state(&caller, &asked)?;
+        let audit = Arc::clone(&self.0);
+        let updates = updates(move |mut observer: Sender<StateResponse>| async move {
+            let _running = permit;
+            let result = audit.state(asked.as_of, asked.exact, &mut observer).await;
+            let question = of_period(QueryKind::State, &asked.purpose);
+            let rows = |result: &StateResult| result.by.len() as u64;
+            let result = audit.record_answer(&caller, question, result, rows).await;
+            let result = result.map(|result| StateResponse {
+                update: Some(state_response::Update::Result(result)),
+            });
+            observer.end(result).await;
+        });
+        Ok(Response::new(updates))
+    }
+
+    async fn verify_at(&self, request: Request<VerifyAtRequest>) -> Result<Response<VerifyAtResponse>, Status> {
+        let (metadata, message) = (request.metadata(), request.get_ref());
+        let answer = async {
+            let caller = caller(&request)?;
+            let missing = || invalid(InvalidRequest::new("scan", FieldFault::Missing));
+            let scan = ScanRequest::try_from(message.scan.as_ref().ok_or_else(missing)?).map_err(invalid)?;
+            let verdict = self.0.verify_at(&caller, &scan).await?;
+            Ok(VerifyAtResponse { verdict: Some(verdict) })
+        };
+        Ok(Response::new(deadline::query(metadata, answer).await?))
+    }
 }
 
 /// The position from which a log is checked.
@@ -210,13 +263,22 @@ fn checked_position(sent: citycode_wire::proto::model::v1::Position) -> Result<P
 
 /// The permission to run one of the audits that read the whole log.
 fn running() -> Result<SemaphorePermit<'static>, Problem> {
-    RUNNING.try_acquire().map_err(|_| {
-        let busy = Problem::new(Code::Unavailable, "another audit of a period or of the log is running");
-        busy.with_retry_after(RETRY_AFTER_SECONDS)
-    })
+    permit(&RUNNING)
 }
 
 impl AuditGrpc {
+    /// Checks who asks for counts, and why.
+    fn begin_state(&self, caller: &Caller, asked: &StateRequest) -> Result<SemaphorePermit<'static>, Problem> {
+        self.0.auditors_only(caller)?;
+        if asked.exact {
+            self.0.exact_counts_only(caller)?;
+        }
+        if !asked.purpose.is_empty() {
+            purpose(&asked.purpose).map_err(invalid)?;
+        }
+        permit(&COUNTING)
+    }
+
     /// Checks who asks for a period, and why.
     fn begin(
         &self,
@@ -231,7 +293,7 @@ impl AuditGrpc {
     }
 }
 
-/// A question about a period, which is about no single person.
+/// A question about a period or the city, which is about no single person.
 fn of_period(kind: QueryKind, why: &str) -> Asked<'_> {
     Asked {
         kind,
@@ -240,19 +302,48 @@ fn of_period(kind: QueryKind, why: &str) -> Asked<'_> {
     }
 }
 
+fn permit(running: &'static Semaphore) -> Result<SemaphorePermit<'static>, Problem> {
+    running.try_acquire().map_err(|_| {
+        let busy = Problem::new(
+            Code::Unavailable,
+            "another such audit, of a period, the log or the city, is running",
+        );
+        busy.with_retry_after(RETRY_AFTER_SECONDS)
+    })
+}
+
 fn invalid(invalid: InvalidRequest) -> Problem {
     Problem::invalid_request(&invalid)
 }
 
 /// An update of progress.
-trait Update: Send + 'static {
+trait Update: Sized + Send + 'static {
     fn progress(progress: AuditProgress) -> Self;
+
+    /// The result of a part; `None` where there are no parts.
+    fn part(_: PartResult) -> Option<Self> {
+        None
+    }
 }
 
 impl Update for RunResponse {
     fn progress(progress: AuditProgress) -> Self {
         Self {
             update: Some(run_response::Update::Progress(progress)),
+        }
+    }
+
+    fn part(part: PartResult) -> Option<Self> {
+        Some(Self {
+            update: Some(run_response::Update::Part(part)),
+        })
+    }
+}
+
+impl Update for StateResponse {
+    fn progress(progress: AuditProgress) -> Self {
+        Self {
+            update: Some(state_response::Update::Progress(progress)),
         }
     }
 }
@@ -297,6 +388,13 @@ impl<T: Update> Observer for Sender<T> {
         match self.0.try_send(Ok(T::progress(progress))) {
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+
+    fn part(&mut self, part: PartResult) {
+        // Each part includes the earlier ones, so a slow caller may miss some.
+        if let Some(update) = T::part(part) {
+            let _ = self.0.try_send(Ok(update));
         }
     }
 }

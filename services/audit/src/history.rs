@@ -12,15 +12,17 @@ use citycode_event_store::follow::Progress;
 use citycode_event_store::{EventStore, Partition, Position, RecordedCommit};
 use citycode_log_folds::{events_of, holder_stream};
 use citycode_log_tree::LogTrees;
-use citycode_query_stream::Queries;
+use citycode_query_stream::{Queries, QueryKind};
 use citycode_scan_records::RecordArchive;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1::{HistoryEntry, HistoryResponse};
 use citycode_wire::proto::model::v1 as model;
-use citycode_wire::request::HistorySubject;
+use citycode_wire::request::{HistoryQuery, HistorySubject, Past};
 
+use crate::as_of::{is_known, not_yet_known, unknown_code};
 use crate::index::IndexReader;
+use crate::queries::Asked;
 
 /// How long a request waits for the index. The initial replay of a city's log takes longer.
 const CATCH_UP: Duration = Duration::from_secs(5);
@@ -49,36 +51,61 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// The history of a code, and of the earlier and later codes of the same slot.
+    /// The history of a code, and of the earlier and later codes of the same slot; all of it, or as the log had it at a
+    /// moment, and then the question is recorded before it is answered.
     ///
     /// # Errors
-    /// `not_allowed`, `invalid_request`, `not_found`, `unavailable`.
-    pub async fn history(&self, caller: &Caller, subject: HistorySubject<'_>) -> Result<HistoryResponse, Problem> {
-        if !caller.may_read_history() {
-            return Err(Problem::new(
-                Code::NotAllowed,
-                "only an auditor, an officer or an admin may read histories",
-            ));
-        }
-        let HistorySubject::Code(code_id) = subject else {
+    /// `not_allowed`, `invalid_request`, `not_found`, `no_valid_code`, `unavailable`.
+    pub async fn history(&self, caller: &Caller, query: HistoryQuery<'_>) -> Result<HistoryResponse, Problem> {
+        self.readers_of_histories_only(caller)?;
+        let HistorySubject::Code(code_id) = query.subject else {
             return Err(Problem::new(Code::InvalidRequest, "a history requires a code id"));
         };
-        let unknown = || Problem::new(Code::NotFound, "the log has no code with this id");
+        let answer = self.history_of(code_id, query.past.as_ref()).await;
+        let Some(past) = &query.past else {
+            return answer;
+        };
+        let asked = Asked {
+            kind: QueryKind::History,
+            purpose: past.purpose,
+            holder: self.living_holder(code_id).await?,
+        };
+        let rows = |history: &HistoryResponse| history.entries.len() as u64;
+        self.record_answer(caller, asked, answer, rows).await
+    }
+
+    async fn history_of(&self, code_id: CodeId, past: Option<&Past<'_>>) -> Result<HistoryResponse, Problem> {
+        if let Some(past) = past {
+            self.check_moment(past.until).await?;
+        }
+        let commits = self.commits_about(code_id).await?.ok_or_else(unknown_code)?;
         let mut history = Vec::new();
-        for commit in self.commits_about(code_id).await?.ok_or_else(unknown)? {
-            for event in events_of(&commit).map_err(|error| unavailable(&error))? {
-                history.push((commit.clone(), event));
+        for commit in &commits {
+            for event in events_of(commit).map_err(|error| unavailable(&error))? {
+                history.push((commit, event));
             }
         }
-        let slot = history.iter().find_map(|(_, event)| match event {
-            Event::CodeIssued(issued) if issued.code.code_id == code_id => Some(issued.code.slot),
+        let issue = history.iter().find_map(|(commit, event)| match event {
+            Event::CodeIssued(issued) if issued.code.code_id == code_id => Some((issued.code.slot, *commit)),
             _ => None,
         });
-        let slot = slot.ok_or_else(unknown)?;
-        let entries = history
+        let (slot, issue) = issue.ok_or_else(unknown_code)?;
+        if let Some(past) = past {
+            self.check_partition(past.until, &commits)?;
+            history.retain(|(commit, _)| is_known(past.until, commit));
+            if !past.whole_slot && !is_known(past.until, issue) {
+                self.check_beginning(past.until).await?;
+                return Err(not_yet_known(code_id));
+            }
+        }
+        let entries: Vec<_> = history
             .iter()
             .filter_map(|(commit, event)| self.entry(commit, event, slot))
             .collect();
+        if let (Some(past), []) = (past, &entries[..]) {
+            self.check_beginning(past.until).await?;
+            return Err(Problem::new(Code::NoValidCode, "there was no code of this kind then"));
+        }
         Ok(HistoryResponse { entries })
     }
 
@@ -109,7 +136,7 @@ impl Audit {
 
     /// Waits until the index includes every commit of the log, or of one partition, that was acknowledged before this
     /// call, so that a history never lacks its end.
-    async fn catch_up(&self, partition: Option<Partition>) -> Result<(), Problem> {
+    pub(crate) async fn catch_up(&self, partition: Option<Partition>) -> Result<(), Problem> {
         let catching_up = async {
             match partition {
                 Some(partition) => self.progress.catch_up_in(&*self.store, partition).await,

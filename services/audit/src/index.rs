@@ -1,9 +1,11 @@
-//! The index on disk: from a code to its holder, and from a holder to the commits of their stream.
+//! The index on disk: from a code to its holder, from a holder to the commits of their stream, and what every commit did
+//! to the status of codes.
 //!
 //! ```text
 //! audit.redb   table codes-2     code id:8 → holder:16
 //!              table commits-2   holder:16 sequence:u64 (big-endian) → nothing; the partition follows from the holder
-//!              table progress-2  "position" → log position; "log" → log id
+//!              table effects-1   the journal of effects (module `effects`)
+//!              table progress-3  "position" → log position; "log" → log id
 //! ```
 //! The index is derived data and can be rebuilt by replay. It is deleted and rebuilt if it is damaged, has an older
 //! format, belongs to another log, or is ahead of its log (which then was rolled back), but not if it cannot be opened
@@ -17,15 +19,20 @@ use citycode_domain::event::Event;
 use citycode_domain::ids::{CodeId, HolderId};
 use citycode_event_store::follow::{Continuity, Fold};
 use citycode_event_store::{BucketId, CommitHash, EventStore, LogPosition, RecordedCommit, Sequence};
-use citycode_log_folds::holder_of;
+use citycode_log_folds::{folded_events, holder_of};
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, StorageError, TableDefinition, TableError, WriteTransaction,
 };
 
+mod effects;
+
+pub(crate) use effects::PlaceEffect;
+use effects::{EFFECTS, Journal};
+
 const FILE: &str = "audit.redb";
 const CODES: TableDefinition<'_, [u8; 8], [u8; 16]> = TableDefinition::new("codes-2");
 const COMMITS: TableDefinition<'_, [u8; 24], ()> = TableDefinition::new("commits-2");
-const PROGRESS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("progress-2");
+const PROGRESS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("progress-3");
 /// Commits between two syncs of the index. After a crash at most this many are folded again, which takes milliseconds.
 const DURABLE_EVERY: usize = 4_096;
 
@@ -40,6 +47,7 @@ pub struct AuditIndex {
     position: LogPosition,
     codes: Vec<(CodeId, HolderId)>,
     commits: Vec<(HolderId, Sequence)>,
+    journal: Journal,
     since_write: usize,
     since_sync: usize,
     /// The last commit of each bucket that was folded since startup, by which copies of earlier commits are detected.
@@ -78,6 +86,7 @@ impl AuditIndex {
             position: position.clone(),
             codes: Vec::new(),
             commits: Vec::new(),
+            journal: Journal::default(),
             since_write: 0,
             since_sync: 0,
             ends: HashMap::new(),
@@ -105,6 +114,7 @@ impl AuditIndex {
             for (holder, sequence) in &self.commits {
                 commits.insert(commit_key(*holder, *sequence), ()).map_err(failed)?;
             }
+            self.journal.write(&transaction)?;
             let mut progress = transaction.open_table(PROGRESS).map_err(failed)?;
             progress
                 .insert("position", self.position.to_bytes().as_slice())
@@ -113,6 +123,7 @@ impl AuditIndex {
         transaction.commit().map_err(failed)?;
         self.codes.clear();
         self.commits.clear();
+        self.journal.written();
         self.since_write = 0;
         if matches!(durability, Durability::Immediate) {
             self.since_sync = 0;
@@ -144,18 +155,17 @@ impl Fold for AuditIndex {
         if commit.foreign.is_none() {
             self.ends.insert(commit.bucket, commit.hash);
         }
-        if let Some(holder) = holder_of(&commit.commit.stream) {
+        let holder = holder_of(&commit.commit.stream);
+        if let Some(holder) = holder {
             self.commits.push((holder, commit.position.sequence));
-            for data in commit
-                .commit
-                .events
-                .iter()
-                .filter(|data| data.event_type == "CodeIssued")
-            {
-                let event = citycode_wire::event::decode_for_projection(&data.event_type, data.version, &data.payload);
-                if let Event::CodeIssued(issued) = event.map_err(|error| error.to_string())? {
+        }
+        // A message that is no commit of this log changes nothing. An effect that came twice would count twice.
+        if commit.foreign.is_none() && !self.position.includes(commit.position) {
+            for event in folded_events(commit).map_err(|error| error.to_string())? {
+                if let (Event::CodeIssued(issued), Some(holder)) = (&event, holder) {
                     self.codes.push((issued.code.code_id, holder));
                 }
+                self.journal.push(commit.position, commit.commit.decided_at, &event);
             }
         }
         self.position.set(commit.position.partition, commit.position.sequence);
@@ -270,6 +280,7 @@ fn create(path: &Path, store: &dyn EventStore) -> Result<Database, IndexError> {
 fn create_tables(transaction: &WriteTransaction, store: &dyn EventStore) -> Result<(), TableError> {
     transaction.open_table(CODES)?;
     transaction.open_table(COMMITS)?;
+    transaction.open_table(EFFECTS)?;
     let mut progress = transaction.open_table(PROGRESS)?;
     progress.insert("log", store.log_id().0.as_slice())?;
     Ok(())

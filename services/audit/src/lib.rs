@@ -8,6 +8,10 @@
 //! | module | content |
 //! |---|---|
 //! | `history` | the events of a code and of the other codes of its slot |
+//! | `as_of` | a holder's codes, and what the log can answer for, at a moment of the past |
+//! | `past_list` | a status list as it was at an instant |
+//! | `state` | the whole city's counts at an instant |
+//! | `verify_at` | a code judged for a time in the past |
 //! | `replayed` | the timeline of the whole log, or of one code |
 //! | `explain` | one verdict, recomputed and explained |
 //! | `run` | every recorded verdict of a period, recomputed |
@@ -18,16 +22,20 @@
 //! | `log_trees` | public files of the log's trees, proofs, and the check of the log |
 //! | [`grpc`] | the gRPC API |
 
+mod as_of;
 mod explain;
 mod export;
 pub mod grpc;
 mod history;
 mod index;
 mod log_trees;
+mod past_list;
 mod queries;
 mod replayed;
 mod run;
+mod state;
 mod suppression;
+mod verify_at;
 mod what_if;
 
 pub use export::RowSink;

@@ -60,7 +60,14 @@ impl Audit {
     ) -> Result<T, Problem> {
         let rows = match &answer {
             Ok(answer) => rows(answer),
-            Err(problem) if matches!(problem.code(), Code::NoRecord | Code::Retention | Code::NotFound) => 0,
+            Err(problem)
+                if matches!(
+                    problem.code(),
+                    Code::NoRecord | Code::Retention | Code::NotFound | Code::NoValidCode
+                ) =>
+            {
+                0
+            }
             Err(_) => return answer,
         };
         self.record_query(caller, asked, rows).await?;

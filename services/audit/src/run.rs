@@ -25,6 +25,9 @@ pub trait Observer: Send {
     /// Returns whether to continue.
     fn progress(&mut self, progress: proto::AuditProgress) -> bool;
 
+    /// Receives the result of the days so far, with which an interrupted audit can be continued.
+    fn part(&mut self, _: proto::PartResult) {}
+
     /// Reports progress.
     ///
     /// # Errors
@@ -117,13 +120,17 @@ impl Audit {
             self.each_batch(day, |batch| run.batch(batch, &mut seen, &mut differing), observer)
                 .await?;
             run.end_day(day, seen, differing);
+            observer.part(proto::PartResult {
+                day,
+                result: Some(run.result()),
+            });
             observer.report(proto::AuditProgress {
                 day,
                 scans: run.counts.scans,
                 commits: 0,
             })?;
         }
-        Ok(run.finish())
+        Ok(run.result())
     }
 
     /// The retained days of a period.
@@ -353,20 +360,21 @@ impl Run<'_> {
         self.altered.extend(altered.into_iter().map(altered_batches));
     }
 
-    fn finish(self) -> proto::RunResult {
+    /// The result of the days so far.
+    fn result(&self) -> proto::RunResult {
         proto::RunResult {
             from: self.period.from,
             to: self.period.to,
             scans: self.counts.scans,
             recomputed: self.counts.recomputed,
             agree: self.agree,
-            differ: self.differ,
+            differ: self.differ.clone(),
             differ_total: self.differ_total,
             missing: self.missing,
             extra: self.extra,
             sealed_late: self.sealed_late,
-            not_recomputable: self.counts.not_recomputable,
-            altered: self.altered,
+            not_recomputable: self.counts.not_recomputable.clone(),
+            altered: self.altered.clone(),
         }
     }
 }

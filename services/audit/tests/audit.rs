@@ -157,7 +157,10 @@ impl Running {
     async fn history(&self, role: Role, code_id: &str) -> Result<Vec<HistoryEntry>, Code> {
         let caller = Caller::new(CallerId::new("test", "somebody").expect("an id"), vec![role]);
         let subject = Some(Subject::CodeId(code_id.into()));
-        let mut request = tonic::Request::new(HistoryRequest { subject });
+        let mut request = tonic::Request::new(HistoryRequest {
+            subject,
+            ..HistoryRequest::default()
+        });
         request.extensions_mut().insert(Arc::new(caller));
         let answer = AuditGrpc(Arc::clone(&self.audit)).history(request).await;
         let answer = answer.map(|answer| answer.into_inner().entries);

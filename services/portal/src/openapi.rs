@@ -11,8 +11,8 @@ use utoipa::OpenApi;
 
 use crate::answer::json_bytes;
 use crate::api::{
-    CheckAnswer, DailyRow, EventRow, ExportAnswer, ImportAnswer, ImportOptions, ImportRow, RunAnswer, VerdictAnswer,
-    VerdictRow, VerifyBody, WhatIfAnswer,
+    CheckAnswer, DailyRow, EventRow, ExportAnswer, ImportAnswer, ImportOptions, ImportRow, RunAnswer, StateAnswer,
+    VerdictAnswer, VerdictRow, VerifyBody, WhatIfAnswer,
 };
 
 mod complete;
@@ -31,7 +31,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     // No media type describes the content of lines.
-    components(schemas(VerifyBody, VerdictAnswer<'static>, ImportOptions, ImportRow, ImportAnswer<'static>, RunAnswer<'static>, WhatIfAnswer<'static>, CheckAnswer<'static>, EventRow<'static>, VerdictRow<'static>, DailyRow<'static>, ExportAnswer)),
+    components(schemas(VerifyBody, VerdictAnswer<'static>, ImportOptions, ImportRow, ImportAnswer<'static>, RunAnswer<'static>, StateAnswer<'static>, WhatIfAnswer<'static>, CheckAnswer<'static>, EventRow<'static>, VerdictRow<'static>, DailyRow<'static>, ExportAnswer)),
     tags(
         (name = "residents", description = "Registration of residents, their names, and family relationships"),
         (name = "codes", description = "Issuing, reprinting and listing codes, and loss reports"),

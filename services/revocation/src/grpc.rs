@@ -55,7 +55,11 @@ macro_rules! unary {
                 &self,
                 request: Request<proto::GetStatusListRequest>,
             ) -> Result<Response<proto::GetStatusListResponse>, Status> {
-                Ok(Response::new(self.0.lists.get(request.get_ref())?))
+                let request = request.get_ref();
+                Ok(Response::new(match request.time {
+                    Some(instant) => self.0.lists.get_at(request, instant).await?,
+                    None => self.0.lists.get(request)?,
+                }))
             }
 
             async fn list_status_lists(

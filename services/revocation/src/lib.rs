@@ -3,6 +3,7 @@
 
 pub mod grpc;
 mod officer;
+pub mod past_lists;
 mod report_loss;
 mod revoke_code;
 mod set_standing;

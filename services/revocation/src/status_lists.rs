@@ -32,14 +32,16 @@ use citycode_wire::proto::revocation::v1::{
 };
 use citycode_wire::request;
 
+use crate::past_lists::PastLists;
+
 /// The time between two updates. An external verifier sees a revocation within this time and the list's time to live.
 pub const TICK: Duration = Duration::from_secs(10);
-const TTL_SECONDS: u32 = 10;
+pub(crate) const TTL_SECONDS: u32 = 10;
 /// How long an update waits for unproved partitions if others are proved: a proof of an idle log takes up to 4 s. If no
 /// partition is proved, it waits for a whole tick.
 const STRAGGLERS: Duration = Duration::from_secs(5);
 /// A list expires after this time, so that a stopped publisher is detected.
-const LIFETIME_SECONDS: i64 = 3_600;
+pub(crate) const LIFETIME_SECONDS: i64 = 3_600;
 
 /// Why the lists were not updated. The last ones are still served.
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +101,12 @@ struct SignedList {
 
 /// The publisher of one process.
 pub struct StatusLists {
-    followed: Followed,
-    key: SigningKey,
-    base_uri: String,
-    clock: Arc<dyn Clock>,
+    pub(crate) followed: Followed,
+    pub(crate) key: SigningKey,
+    pub(crate) base_uri: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What the lists were; `None` where that is not known.
+    pub(crate) past: Option<Arc<dyn PastLists>>,
     current: ArcSwapOption<SignedLists>,
 }
 
@@ -116,8 +120,22 @@ impl StatusLists {
             key,
             base_uri,
             clock,
+            past: None,
             current: ArcSwapOption::empty(),
         }
+    }
+
+    /// Also answers for the past.
+    #[must_use]
+    pub fn with_past(self, past: Option<Arc<dyn PastLists>>) -> Self {
+        Self { past, ..self }
+    }
+
+    /// Whether the present list was published at an instant already.
+    pub(crate) fn is_current(&self, list: ListId, at: Timestamp) -> bool {
+        let current = self.current.load();
+        let signed = current.as_ref().and_then(|current| current.lists.get(&list));
+        signed.is_some_and(|signed| signed.at <= at)
     }
 
     /// The Ed25519 public key that verifies the lists.
@@ -253,7 +271,7 @@ impl StatusLists {
         let current = self.current()?;
         let signed = current.lists.get(&list).ok_or_else(unknown)?;
         self.check_expiry(signed.at)?;
-        let etag = format.entity_tag(signed);
+        let etag = format.entity_tag(&signed.digest, signed.at);
         let not_modified = matches_tag(&request.if_none_match, &etag);
         let content = match (not_modified, format) {
             (true, _) => Vec::new(),
@@ -319,13 +337,13 @@ impl StatusLists {
 
 /// The requested format of a list.
 #[derive(Clone, Copy)]
-enum Format {
+pub(crate) enum Format {
     Cwt,
     Jwt,
 }
 
 impl Format {
-    fn parse(media_type: &str) -> Result<Self, Problem> {
+    pub(crate) fn parse(media_type: &str) -> Result<Self, Problem> {
         match media_type {
             "" | MEDIA_TYPE_CWT => Ok(Self::Cwt),
             MEDIA_TYPE_JWT => Ok(Self::Jwt),
@@ -336,7 +354,7 @@ impl Format {
         }
     }
 
-    fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Cwt => MEDIA_TYPE_CWT,
             Self::Jwt => MEDIA_TYPE_JWT,
@@ -344,12 +362,12 @@ impl Format {
     }
 
     /// A strong tag (RFC 9110 §8.8.3), different for each format and each update.
-    fn entity_tag(self, list: &SignedList) -> String {
+    pub(crate) fn entity_tag(self, digest: &blake3::Hash, at: Timestamp) -> String {
         let format = match self {
             Self::Cwt => "cwt",
             Self::Jwt => "jwt",
         };
-        format!("\"{}-{}-{format}\"", &list.digest.to_hex()[..32], list.at.0)
+        format!("\"{}-{}-{format}\"", &digest.to_hex()[..32], at.0)
     }
 }
 
@@ -359,7 +377,7 @@ fn names(partitions: &[Partition]) -> String {
 }
 
 /// Whether an `If-None-Match` (RFC 9110 §13.1.2) matches this tag: weak comparison with any tag of a list, or `*`.
-fn matches_tag(if_none_match: &str, etag: &str) -> bool {
+pub(crate) fn matches_tag(if_none_match: &str, etag: &str) -> bool {
     let matches = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag;
     if_none_match.split(',').map(str::trim).any(matches)
 }

@@ -14,6 +14,7 @@ mod losses;
 mod mark_keeper;
 mod marks;
 mod parts;
+mod past_lists;
 mod recovery;
 mod settings;
 mod stopped;

@@ -115,6 +115,12 @@ impl CodeState {
         Self(self.0.after(change))
     }
 
+    /// The value in a public status list (Token Status List, 2 bits): 0 valid, 1 invalid, 2 suspended.
+    #[must_use]
+    pub const fn two_bits(self) -> u8 {
+        self.0.two_bits()
+    }
+
     /// Whether it is valid, and its holder's standing.
     #[must_use]
     pub fn get(self) -> (Life, Standing) {

@@ -102,9 +102,15 @@ codes! {
     /// The request cannot be understood.
     InvalidRequest = "invalid_request", exit 2, http 400, grpc InvalidArgument, "Invalid request",
         None;
-    /// A verification for a time in the past.
+    /// A verification for a time in the past that cannot be answered: before the log, or of an ID card.
     PastNotSupported = "past_not_supported", exit 2, http 422, grpc InvalidArgument, "The past cannot be asked about",
-        Some("Ask about now or a later time.");
+        Some("Ask about a code alone, for a time since the log began.");
+    /// There is nothing for this time (draft-ietf-oauth-status-list §8.4).
+    TimeNotAvailable = "time_not_available", exit 2, http 406, grpc OutOfRange, "Not available for this time",
+        None;
+    /// This deployment does not answer such questions.
+    NotImplemented = "not_implemented", exit 1, http 501, grpc Unimplemented, "Not available here",
+        None;
     /// The request is larger than allowed.
     TooLarge = "too_large", exit 1, http 413, grpc OutOfRange, "Too large",
         None;

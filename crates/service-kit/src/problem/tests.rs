@@ -61,8 +61,8 @@ fn exit_codes_are_those_of_the_public_api() {
         (4, "not_registered no_valid_code not_found no_record retention"),
         (5, "unavailable"),
         (6, "not_allowed rate_limited"),
-        (2, "invalid_request past_not_supported"),
-        (1, "too_large unreadable_image internal"),
+        (2, "invalid_request past_not_supported time_not_available"),
+        (1, "too_large unreadable_image internal not_implemented"),
     ];
     let mut count = 0;
     for (exit, codes) in expected {

@@ -12,14 +12,17 @@ use tonic::metadata::MetadataMap;
 use crate::problem::{Code, Outcome, Problem};
 
 /// gRPC methods that change nothing. Every other method of our services may.
-pub const READ_ONLY_METHODS: [&str; 13] = [
+pub const READ_ONLY_METHODS: [&str; 16] = [
     "/citycode.audit.v1.AuditService/CheckLog",
+    "/citycode.audit.v1.AuditService/Codes",
     "/citycode.audit.v1.AuditService/Explain",
     "/citycode.audit.v1.AuditService/Export",
     "/citycode.audit.v1.AuditService/GetLogFile",
     "/citycode.audit.v1.AuditService/History",
     "/citycode.audit.v1.AuditService/ProveEvent",
     "/citycode.audit.v1.AuditService/Run",
+    "/citycode.audit.v1.AuditService/State",
+    "/citycode.audit.v1.AuditService/VerifyAt",
     "/citycode.audit.v1.AuditService/WhatIf",
     "/citycode.issuer.v1.IssuerService/ListCodes",
     "/citycode.issuer.v1.IssuerService/ListKeys",
@@ -28,12 +31,13 @@ pub const READ_ONLY_METHODS: [&str; 13] = [
     "/citycode.revocation.v1.RevocationService/ListStatusLists",
 ];
 /// POST paths of the JSON API that change nothing. Every other one may.
-pub const READ_ONLY_POSTS: [&str; 8] = [
+pub const READ_ONLY_POSTS: [&str; 9] = [
     "/api/v1/audit/explain",
     "/api/v1/audit/export",
     "/api/v1/audit/log-check",
     "/api/v1/audit/log-proof",
     "/api/v1/audit/run",
+    "/api/v1/audit/state",
     "/api/v1/audit/what-if",
     "/api/v1/codes",
     "/api/v1/history",

@@ -1,6 +1,8 @@
 //! Auditors' questions.
 
-use super::{FieldFault, InvalidRequest};
+use citycode_domain::ids::{CodeId, Position};
+
+use super::{FieldFault, HistorySubject, InvalidRequest, code_id};
 use crate::limits::{DEVICE, PURPOSE, SCAN_ID};
 use crate::proto::audit::v1 as proto;
 
@@ -83,6 +85,110 @@ fn digit(character: char) -> Option<u32> {
     match character {
         '０'..='９' => Some(u32::from(character) - u32::from('０')),
         _ => character.to_digit(10),
+    }
+}
+
+/// Up to where the log is read for an answer, inclusive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// Everything that was decided up to an instant, in Unix seconds.
+    Instant(i64),
+    /// A position; only its partition is read.
+    Position(Position),
+}
+
+impl TryFrom<&proto::AsOf> for Until {
+    type Error = InvalidRequest;
+
+    fn try_from(as_of: &proto::AsOf) -> Result<Self, InvalidRequest> {
+        match as_of.until {
+            None => Err(InvalidRequest::new("as_of", FieldFault::Missing)),
+            Some(proto::as_of::Until::Instant(instant)) => Ok(Self::Instant(instant)),
+            Some(proto::as_of::Until::Position(position)) => {
+                let partition = u16::try_from(position.partition);
+                let partition =
+                    partition.map_err(|_| InvalidRequest::new("as_of.position.partition", FieldFault::UnknownValue))?;
+                Ok(Self::Position(Position::new(partition, position.sequence)))
+            }
+        }
+    }
+}
+
+/// A request for a history.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct HistoryQuery<'a> {
+    /// Whose history.
+    pub subject: HistorySubject<'a>,
+    /// As of when, and why that is asked; `None` for the whole history, for which no purpose is needed.
+    pub past: Option<Past<'a>>,
+}
+
+impl HistoryQuery<'_> {
+    /// The whole history of a code.
+    #[must_use]
+    pub const fn of_code(code_id: CodeId) -> Self {
+        Self {
+            subject: HistorySubject::Code(code_id),
+            past: None,
+        }
+    }
+}
+
+/// A moment of the past, and why somebody asks about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Past<'a> {
+    /// The moment.
+    pub until: Until,
+    /// The purpose.
+    pub purpose: &'a str,
+    /// Whether the history of a slot is asked for, even if the code that names it was issued later.
+    pub whole_slot: bool,
+}
+
+impl<'a> TryFrom<&'a proto::HistoryRequest> for HistoryQuery<'a> {
+    type Error = InvalidRequest;
+
+    fn try_from(request: &'a proto::HistoryRequest) -> Result<Self, InvalidRequest> {
+        let past = match &request.as_of {
+            None => None,
+            Some(as_of) => Some(Past {
+                purpose: purpose(&request.purpose)?,
+                until: Until::try_from(as_of)?,
+                whole_slot: request.whole_slot,
+            }),
+        };
+        let subject = HistorySubject::try_from(request)?;
+        Ok(Self { subject, past })
+    }
+}
+
+/// A request for a holder's codes as of a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PastCodesQuery<'a> {
+    /// Any code of the holder; `None` for a holder who never had one.
+    pub code_id: Option<CodeId>,
+    /// The moment.
+    pub until: Until,
+    /// The purpose.
+    pub purpose: &'a str,
+}
+
+impl<'a> TryFrom<&'a proto::CodesRequest> for PastCodesQuery<'a> {
+    type Error = InvalidRequest;
+
+    fn try_from(request: &'a proto::CodesRequest) -> Result<Self, InvalidRequest> {
+        let purpose = purpose(&request.purpose)?;
+        let as_of = request.as_of.as_ref();
+        let until = Until::try_from(as_of.ok_or(InvalidRequest::new("as_of", FieldFault::Missing))?)?;
+        let code_id = match &*request.code_id {
+            "" => None,
+            text => Some(code_id("code_id", text)?),
+        };
+        Ok(Self {
+            code_id,
+            until,
+            purpose,
+        })
     }
 }
 

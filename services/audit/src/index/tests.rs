@@ -77,6 +77,7 @@ async fn entries_that_could_not_be_written_stay_pending_and_progress_excludes_th
         position: start.clone(),
         codes: Vec::new(),
         commits: Vec::new(),
+        journal: Journal::default(),
         since_write: 0,
         // The next write must be synced.
         since_sync: DURABLE_EVERY,

@@ -1,19 +1,24 @@
-//! `citycode explain`, `citycode audit run` and `citycode what-if`.
+//! `citycode explain`, `citycode audit` and `citycode what-if`.
+
+mod city_state;
+mod resumed;
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
+use self::city_state::StateArgs;
+use self::resumed::Unfinished;
 use super::policy;
 use super::queries::{self, QueriesArgs};
 use super::verify::json_lines;
 use super::{DONE, Session, body, maybe, text};
 use crate::picture::PreparedFile;
 use citycode_terminal::failure::Failure;
-use citycode_terminal::output::{Format, spinner};
+use citycode_terminal::output::{Format, note, spinner};
 
 /// Exit code if a recorded verdict differs from its recomputation, or records were altered.
 pub(super) const DIFFERS: u8 = 3;
@@ -54,6 +59,50 @@ impl Purpose {
         let read = std::io::stdin().lock().take(MAX_PURPOSE_BYTES).read_line(&mut line);
         read.map_err(|_| missing())?;
         Ok(line.trim().to_owned())
+    }
+}
+
+/// A moment of the past, and why somebody asks about it.
+#[derive(Args)]
+#[group(skip)]
+pub(super) struct PastArgs {
+    /// Answer as the log had it then: a time (RFC 3339), or a position of the log.
+    #[arg(long, value_name = "TIME or PARTITION/SEQUENCE")]
+    as_of: Option<Moment>,
+    #[command(flatten)]
+    purpose: Purpose,
+}
+
+impl PastArgs {
+    /// The moment as a part of a body.
+    pub(super) fn as_of(&self) -> Option<Value> {
+        self.as_of.as_ref().map(|moment| Value::from(moment.0.as_str()))
+    }
+
+    /// The purpose as a part of a body; absent for a question about the present, which needs none.
+    pub(super) fn purpose(&self) -> Result<Option<Value>, Failure> {
+        let purpose = self.as_of.as_ref().map(|_| self.purpose.get()).transpose()?;
+        Ok(purpose.map(Value::from))
+    }
+}
+
+/// A time or a position, in the text that the server reads.
+#[derive(Clone)]
+struct Moment(String);
+
+impl std::str::FromStr for Moment {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let is_position = |(partition, sequence)| is_number(partition) && is_number(sequence);
+        if text.split_once('/').is_some_and(is_position) {
+            return Ok(Self(text.to_owned()));
+        }
+        let time: jiff::Timestamp = text
+            .parse()
+            .map_err(|_| "neither a time, e.g. 2026-05-03T08:14:00+08:00, nor a position, e.g. 3/1042")?;
+        Ok(Self(time.to_string()))
     }
 }
 
@@ -183,6 +232,8 @@ enum AuditCommand {
     Run(RunArgs),
     /// List who looked at a person, a code or a scan, when and why.
     Queries(QueriesArgs),
+    /// Count the whole city's codes by kind and state, as they were at an instant.
+    State(StateArgs),
 }
 
 /// A period.
@@ -204,7 +255,7 @@ pub(super) struct PeriodArgs {
 struct RunArgs {
     #[command(flatten)]
     period: PeriodArgs,
-    /// Write the whole result to this file, as JSON.
+    /// Write the whole result to this file, as JSON. An interrupted audit is continued by the same command.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -213,24 +264,22 @@ struct RunArgs {
 
 pub(crate) async fn run(session: &Session, args: &AuditArgs) -> Result<u8, Failure> {
     match &args.command {
-        AuditCommand::Run(args) => run_period(session, args).await,
+        AuditCommand::Run(args) => run_audit(session, args).await,
+        AuditCommand::State(args) => city_state::run(session, args).await.map(|()| DONE),
         AuditCommand::Queries(args) => queries::run(session, args).await.map(|()| DONE),
     }
 }
 
-async fn run_period(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
-    let request = json!({
-        "purpose": args.purpose.get()?,
-        "from": args.period.from.to_string(),
-        "to": args.period.to.to_string(),
-    });
-    let out = args.out.as_deref().map(PreparedFile::beside).transpose()?;
-    let result = long_answer(session, "/api/v1/audit/run", &request).await?;
-    if let Some(out) = out {
-        let mut bytes = serde_json::to_vec_pretty(&result).expect("a JSON value");
-        bytes.push(b'\n');
-        out.finish(&bytes)?;
-    }
+async fn run_audit(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
+    let purpose = args.purpose.get()?;
+    let result = match &args.out {
+        Some(out) => run_into(session, args, &purpose, out).await?,
+        None => {
+            let (from, to) = (args.period.from.to_string(), args.period.to.to_string());
+            let request = json!({ "purpose": purpose, "from": from, "to": to });
+            long_answer(session, "/api/v1/audit/run", &request).await?
+        }
+    };
     let count = |name: &str| result.get(name).and_then(Value::as_u64).unwrap_or_default();
     let names = [
         "scans",
@@ -252,6 +301,33 @@ async fn run_period(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
     let is_readable = reasons.is_none_or(|reasons| !reasons.contains_key("unreadable_batch"));
     let whole = is_readable && altered == 0 && ["differ_total", "missing", "extra"].iter().all(|name| count(name) == 0);
     Ok(if whole { DONE } else { DIFFERS })
+}
+
+/// Runs the audit, or the rest of one that was interrupted, and writes the whole result to a file.
+async fn run_into(session: &Session, args: &RunArgs, purpose: &str, out: &Path) -> Result<Value, Failure> {
+    let file = PreparedFile::beside(out)?;
+    let (from, to) = (args.period.from.to_string(), args.period.to.to_string());
+    let unfinished = Unfinished::open(out, session.client.server(), &from, &to);
+    let rest_from = unfinished.next().unwrap_or(&from);
+    if rest_from != from {
+        note(format_args!("continues an interrupted audit from {rest_from}"));
+    }
+    let is_done = rest_from
+        .parse::<jiff::Timestamp>()
+        .is_ok_and(|rest_from| rest_from >= args.period.to);
+    let result = if is_done {
+        unfinished.result()
+    } else {
+        let request = json!({ "purpose": purpose, "from": rest_from, "to": to });
+        let keep = |part: &mut Value| unfinished.keep(part);
+        let rest = long_answer_in_parts(session, "/api/v1/audit/run", &request, keep).await?;
+        unfinished.with(rest)
+    };
+    let mut bytes = serde_json::to_vec_pretty(&result).expect("a JSON value");
+    bytes.push(b'\n');
+    file.finish(&bytes)?;
+    unfinished.finished();
+    Ok(result)
 }
 
 /// Flags of `what-if`.
@@ -308,6 +384,16 @@ pub(crate) async fn what_if(session: &Session, args: &WhatIfArgs) -> Result<(), 
 
 /// The result of a question whose answer takes long. Progress is shown on standard error if it is a terminal.
 pub(super) async fn long_answer(session: &Session, path: &str, request: &Value) -> Result<Value, Failure> {
+    long_answer_in_parts(session, path, request, |_| Ok(())).await
+}
+
+/// The same, of which every part is passed on.
+async fn long_answer_in_parts(
+    session: &Session,
+    path: &str,
+    request: &Value,
+    keep: impl Fn(&mut Value) -> Result<(), Failure>,
+) -> Result<Value, Failure> {
     let response = session.client.post_for_lines(path, request).await?;
     let mut lines = std::pin::pin!(json_lines(response));
     let bar = spinner();
@@ -318,6 +404,9 @@ pub(super) async fn long_answer(session: &Session, path: &str, request: &Value) 
         }
         if let Some(progress) = line.get("progress") {
             bar.set_message(progress_sentence(progress));
+        }
+        if let Some(part) = line.get_mut("part") {
+            keep(part)?;
         }
         if let Some(result) = line.get_mut("result") {
             bar.finish_and_clear();

@@ -3,13 +3,16 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::audit::PastArgs;
 use super::id_number::IdNumberArg;
 use super::{Session, body, maybe, number};
 use citycode_terminal::failure::Failure;
 
 /// Flags of `codes`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode codes --id-number @number.txt")]
+#[command(
+    after_help = "Examples:\n  citycode codes --id-number @number.txt\n  citycode codes --id-number @number.txt --as-of 2026-05-03T08:14:00+08:00 --purpose \"complaint 17\""
+)]
 pub(crate) struct CodesArgs {
     /// The holder's ID number.
     #[arg(long, value_name = "N, - or @FILE")]
@@ -17,12 +20,16 @@ pub(crate) struct CodesArgs {
     /// The requesting channel; none for officers and admins.
     #[arg(long)]
     channel: Option<String>,
+    #[command(flatten)]
+    past: PastArgs,
 }
 
 pub(crate) async fn run(session: &Session, args: &CodesArgs) -> Result<(), Failure> {
     let body = body(&[
         ("id_number", number("--id-number", args.id_number.as_ref())?),
         ("channel", maybe(args.channel.as_ref())),
+        ("as_of", args.past.as_of()),
+        ("purpose", args.past.purpose()?),
     ]);
     let answer = session.client.post("/api/v1/codes", &body, None).await?;
     print_list(

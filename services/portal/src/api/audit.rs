@@ -335,7 +335,8 @@ pub(crate) struct RunAnswer<'a> {
 }
 
 /// Recomputes every recorded verdict of a period, and compares the scan records with their digests in the log. The answer
-/// is lines of JSON: `{"progress":…}`, and at the end `{"result":…}` or `{"problem":…}`.
+/// is lines of JSON: `{"progress":…}`, after each day `{"part":…}` with the result so far and the time `next` from which an
+/// interrupted audit can be continued, and at the end `{"result":…}` or `{"problem":…}`.
 #[utoipa::path(post, path = "/api/v1/audit/run", tag = "audit", request_body = RunBody,
     responses((status = 200, description = "Lines: progress, then `{\"result\": RunAnswer}`", body = Binary, content_type = "application/x-ndjson")))]
 pub(crate) async fn run(
@@ -353,7 +354,23 @@ pub(crate) async fn run(
     Ok(lines(updates, |update| match update.update? {
         proto::run_response::Update::Progress(progress) => progress_line(&progress),
         proto::run_response::Update::Result(result) => line("result", &run_answer(&result)?),
+        proto::run_response::Update::Part(part) => line("part", &part_answer(&part)?),
     }))
+}
+
+/// The result of the period up to the end of a day.
+#[derive(Serialize)]
+struct PartAnswer<'a> {
+    /// Where the rest of the period begins.
+    next: Instant,
+    result: RunAnswer<'a>,
+}
+
+fn part_answer(part: &proto::PartResult) -> Option<PartAnswer<'_>> {
+    Some(PartAnswer {
+        next: Instant((i64::from(part.day) + 1) * DAY_SECONDS),
+        result: run_answer(part.result.as_ref()?)?,
+    })
 }
 
 fn run_answer(result: &proto::RunResult) -> Option<RunAnswer<'_>> {

@@ -4,11 +4,13 @@ use axum::extract::State;
 use axum::response::Response;
 use citycode_service_kit::problem::{JsonBody, Problem};
 use citycode_wire::answer::code_life_name;
+use citycode_wire::proto::audit::v1::CodesRequest;
 use citycode_wire::proto::issuer::v1 as proto;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::answer::{Authentication, CodeAnswer, Instant, attestation, incomplete, json};
+use super::as_of::Past;
+use crate::answer::{Authentication, CodeAnswer, Instant, attestation, incomplete, invalid, json};
 use crate::call::Call;
 use crate::device_key::DeviceKeyJwk;
 use crate::portal::SharedState;
@@ -140,6 +142,13 @@ pub(crate) struct CodesBody {
     channel: Option<String>,
     /// How the person was authenticated.
     authentication: Option<Authentication>,
+    /// The codes and states as the log had them at this time (RFC 3339), or up to this position
+    /// (`PARTITION/SEQUENCE`); only for officers, auditors and admins.
+    #[schema(example = "2026-05-03T08:14:00+08:00")]
+    as_of: Option<String>,
+    /// Why this is asked, without an ID or telephone number; needed with `as_of`.
+    #[schema(min_length = 4, max_length = 200)]
+    purpose: Option<String>,
 }
 
 /// A holder's codes.
@@ -171,7 +180,7 @@ pub(crate) struct CodeStateAnswer<'a> {
     state: &'static str,
 }
 
-/// Returns the holder's codes and their states.
+/// Returns the holder's codes and their states; with `as_of`, as they were then.
 #[utoipa::path(post, path = "/api/v1/codes", tag = "codes", request_body = CodesBody,
     params(("Idempotency-Key" = Option<String>, Header, format = "uuid",
         description = "The request's id: the same request with the same assertion is answered again")),
@@ -181,6 +190,10 @@ pub(crate) async fn codes(
     call: Call,
     JsonBody(body): JsonBody<CodesBody>,
 ) -> Result<Response, Problem> {
+    let past = Past::of(body.as_of.as_deref(), body.purpose)?;
+    if past.is_some() && (body.channel.is_some() || body.authentication.is_some()) {
+        return Err(invalid("as_of is for officers and auditors, not for channels"));
+    }
     let message = proto::ListCodesRequest {
         channel: body.channel.unwrap_or_default(),
         authentication: body.authentication.map(Into::into),
@@ -191,9 +204,25 @@ pub(crate) async fn codes(
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();
-    let codes = answer.codes.iter().map(code_state).collect::<Option<_>>();
+    let Some(past) = past else {
+        return codes_answer(&answer.codes, "issuer");
+    };
+    // The log has no personal data; a code leads to its holder there.
+    let any = answer.codes.into_iter().next();
+    let message = CodesRequest {
+        purpose: past.purpose,
+        code_id: any.map(|code| code.code_id).unwrap_or_default(),
+        as_of: Some(past.as_of),
+    };
+    let mut audit = shared.clients.audit.clone();
+    let answer = audit.codes(call.with(message)).await?.into_inner();
+    codes_answer(&answer.codes, "audit")
+}
+
+fn codes_answer(codes: &[proto::CodeState], service: &'static str) -> Result<Response, Problem> {
+    let codes = codes.iter().map(code_state).collect::<Option<_>>();
     json(&CodesAnswer {
-        codes: codes.ok_or_else(|| incomplete("issuer"))?,
+        codes: codes.ok_or_else(|| incomplete(service))?,
     })
 }
 

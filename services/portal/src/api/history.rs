@@ -11,6 +11,7 @@ use citycode_wire::proto::issuer::v1::ListCodesRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::as_of::Past;
 use super::verify::PositionAnswer;
 use crate::answer::{Instant, incomplete, invalid, json};
 use crate::call::Call;
@@ -30,6 +31,12 @@ pub(crate) struct HistoryBody {
     id_number: Option<String>,
     /// ID number of the guardian who holds it, for kinds that are per guardian.
     guardian: Option<String>,
+    /// The history as the log had it at this time (RFC 3339) or up to this position (`PARTITION/SEQUENCE`).
+    #[schema(example = "2026-05-03T08:14:00+08:00")]
+    as_of: Option<String>,
+    /// Why this is asked, without an ID or telephone number; needed with `as_of`.
+    #[schema(min_length = 4, max_length = 200)]
+    purpose: Option<String>,
 }
 
 /// A history.
@@ -64,33 +71,42 @@ pub(crate) struct HistoryEntryAnswer<'a> {
 }
 
 /// Returns the history of a code. With `kind` and `id_number`: of the holder's valid code of that kind or, if there is
-/// none, of the last one.
+/// none, of the last one. With `as_of`: as the log had it then.
 #[utoipa::path(post, path = "/api/v1/history", tag = "audit", request_body = HistoryBody,
     responses((status = 200, description = "The code's events in the order of the log", body = HistoryAnswer)))]
 pub(crate) async fn history(
     State(shared): SharedState,
     call: Call,
-    JsonBody(body): JsonBody<HistoryBody>,
+    JsonBody(mut body): JsonBody<HistoryBody>,
 ) -> Result<Response, Problem> {
+    let past = Past::of(body.as_of.as_deref(), body.purpose.take())?;
+    // The code of a person is the one of now. At an earlier moment another may have been in its place.
+    let whole_slot = past.is_some() && body.code_id.is_none();
     let code_id = match body {
         HistoryBody {
             code_id: Some(code_id),
             kind: None,
             id_number: None,
             guardian: None,
+            ..
         } => code_id,
         HistoryBody {
             code_id: None,
             kind: Some(kind),
             id_number: Some(id_number),
             guardian,
+            ..
         } => code_of(&shared, &call, &kind, id_number, guardian.unwrap_or_default()).await?,
         _ => {
             return Err(invalid("a history needs either code_id or kind and id_number"));
         }
     };
+    let (as_of, purpose) = past.map_or_else(Default::default, |past| (Some(past.as_of), past.purpose));
     let message = proto::HistoryRequest {
         subject: Some(Subject::CodeId(code_id)),
+        as_of,
+        purpose,
+        whole_slot,
     };
     let mut audit = shared.clients.audit.clone();
     let answer = audit.history(call.with(message)).await?.into_inner();

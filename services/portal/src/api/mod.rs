@@ -1,8 +1,10 @@
 //! The endpoints, one file per family. A handler reads its body, builds the gRPC message, and renders the answer.
 
 mod acts;
+mod as_of;
 mod audit;
 mod audit_export;
+mod city_state;
 mod codes;
 mod history;
 mod import;
@@ -26,6 +28,7 @@ use utoipa_axum::routes;
 
 pub(crate) use audit::{RunAnswer, WhatIfAnswer};
 pub(crate) use audit_export::{DailyRow, EventRow, ExportAnswer, VerdictRow};
+pub(crate) use city_state::StateAnswer;
 pub(crate) use import::{ImportAnswer, ImportOptions, ImportRow};
 pub(crate) use log::CheckAnswer;
 pub(crate) use policy::policy_json;
@@ -76,6 +79,7 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(verify_stream::verify_stream))
         .routes(routes!(import::import))
         .routes(routes!(audit::run))
+        .routes(routes!(city_state::state))
         .routes(routes!(audit::what_if))
         .routes(routes!(audit_export::export))
         .routes(routes!(log::check))

@@ -1,19 +1,19 @@
 //! The public status lists (draft-ietf-oauth-status-list): their URIs, and each list as CWT or JWT.
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::revocation::v1 as proto;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::keys::prefers;
 use super::status_keys::StatusKeyAnswer;
-use crate::answer::{Binary, incomplete, json};
+use crate::answer::{Binary, incomplete, invalid, json};
 use crate::call::public;
 use crate::portal::SharedState;
 
@@ -47,9 +47,17 @@ pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Resu
     Ok(([(CACHE_CONTROL, AGGREGATION_CACHE)], response).into_response())
 }
 
-/// Returns one signed status list: a CWT, or a JWT if `Accept` asks for it.
+/// The instant of a status list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AtTime {
+    time: Option<i64>,
+}
+
+/// Returns one signed status list: a CWT, or a JWT if `Accept` asks for it; with `time`, as it was then.
 #[utoipa::path(get, path = "/api/v1/status-lists/{list}", operation_id = "get_status_list", tag = "keys",
     params(("list" = String, Path, description = "The list, 8 hex digits"),
+        ("time" = Option<i64>, Query, description = "An earlier instant in Unix seconds; the list is that of the tick before it"),
         ("If-None-Match" = Option<String>, Header, description = "Entity tag of the client's copy")),
     responses(
         (status = 200, description = "The signed list", content((Binary = "application/statuslist+cwt"), (String = "application/statuslist+jwt")),
@@ -58,6 +66,7 @@ pub(crate) async fn list(State(shared): SharedState, headers: HeaderMap) -> Resu
 pub(crate) async fn get(
     State(shared): SharedState,
     list: Result<Path<String>, PathRejection>,
+    at: Result<Query<AtTime>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let unknown = || Problem::new(Code::NotFound, "there is no such status list");
@@ -65,6 +74,7 @@ pub(crate) async fn get(
     if list.len() != 8 || !list.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(unknown());
     }
+    let Query(at) = at.map_err(|_| invalid("the only parameter is time, in seconds since 1970"))?;
     let wanted = if prefers(&headers, STATUS_LIST_JWT, STATUS_LIST_CWT) {
         STATUS_LIST_JWT
     } else {
@@ -75,6 +85,7 @@ pub(crate) async fn get(
         list,
         if_none_match: have.unwrap_or_default().to_owned(),
         media_type: wanted.to_owned(),
+        time: at.time,
     };
     let mut revocation = shared.clients.revocation.clone();
     let answer = revocation.get_status_list(public(&headers, message)).await?;

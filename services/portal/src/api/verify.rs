@@ -5,8 +5,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use citycode_service_kit::deadline;
-use citycode_service_kit::problem::{JsonBody, Problem};
+use citycode_service_kit::problem::{Code, JsonBody, Problem};
 use citycode_wire::answer::standing;
+use citycode_wire::proto::audit::v1::VerifyAtRequest;
 use citycode_wire::proto::model::v1::Position;
 use citycode_wire::proto::verifier::v1 as proto;
 use citycode_wire::verdict::{decision, reason};
@@ -41,8 +42,8 @@ pub(crate) struct VerifyBody {
     /// The device's id for this scan; scans with the same id have one record.
     #[schema(example = "2026-11-24/000123")]
     scan_id: Option<String>,
-    /// Requests the verdict for this time, on the current state; this needs a right and records nothing. A time more
-    /// than 5 s ago is `past_not_supported`.
+    /// Requests the verdict for this time; this needs a right and records nothing. A time more than 5 s ago is judged
+    /// with what the log had then, a later one on the current state.
     #[schema(format = DateTime)]
     at: Option<String>,
 }
@@ -200,7 +201,17 @@ pub(crate) async fn ask(shared: &Shared, call: &Call, mut message: proto::Verify
         message.scan_id = call.drawn_scan_id();
     }
     let mut verifier = shared.clients.verifier.clone();
-    let mut answered = verifier.verify(call.with(message.clone())).await?;
+    let mut answered = match verifier.verify(call.with(message.clone())).await {
+        Ok(answered) => answered,
+        Err(status) => {
+            let problem = Problem::from(status);
+            // Verifiers know the present; the audit service answers for the past.
+            if problem.code() == Code::PastNotSupported {
+                return verify_at(shared, call, message).await;
+            }
+            return Err(problem);
+        }
+    };
     if answered.get_ref().decision() == proto::Decision::CannotCheck
         && let Some(served_by) = answered.extensions().get::<ServedBy>().cloned()
     {
@@ -215,9 +226,19 @@ pub(crate) async fn ask(shared: &Shared, call: &Call, mut message: proto::Verify
             answered = second;
         }
     }
-    let answer = answered.into_inner();
-    match VerdictAnswer::of(&answer) {
+    rendered(&answered.into_inner(), "verifier")
+}
+
+async fn verify_at(shared: &Shared, call: &Call, scan: proto::VerifyRequest) -> Result<Response, Problem> {
+    let mut audit = shared.clients.audit.clone();
+    let message = VerifyAtRequest { scan: Some(scan) };
+    let answer = audit.verify_at(call.with(message)).await?.into_inner();
+    rendered(&answer.verdict.unwrap_or_default(), "audit")
+}
+
+fn rendered(answer: &proto::VerifyResponse, service: &'static str) -> Result<Response, Problem> {
+    match VerdictAnswer::of(answer) {
         Some(verdict) => json(&verdict),
-        None => Err(incomplete("verifier")),
+        None => Err(incomplete(service)),
     }
 }

@@ -18,17 +18,19 @@ const PUBLIC: [&str; 8] = [
 ];
 
 /// Statuses that any operation may return in addition to its own, with their meaning.
-const PROBLEM_STATUSES: [(u16, &str); 11] = [
+const PROBLEM_STATUSES: [(u16, &str); 13] = [
     (400, "The request is malformed, or a value has the wrong form"),
     (401, "No valid access token"),
     (403, "The caller, or its channel, may not do that"),
     (404, "It does not exist, or there is no valid code"),
     (405, "The path does not support that method"),
+    (406, "Not available for the time that was asked about"),
     (409, "A rule forbids it in the present state"),
     (413, "Larger than allowed"),
     (422, "A value breaks a rule, or the picture cannot be read"),
     (429, "Too many calls"),
     (500, "An internal error"),
+    (501, "Not available in this deployment"),
     (
         503,
         "A service that is needed cannot be reached; try again with the same command id",
@@ -37,7 +39,7 @@ const PROBLEM_STATUSES: [(u16, &str); 11] = [
 
 /// Longest values of requests: (property, limit). `maxLength` counts characters, so a limit in bytes is reached earlier
 /// by a text that is not ASCII; white space around names, reasons and purposes does not count.
-const REQUEST_LIMITS: [(&str, Limit); 15] = [
+const REQUEST_LIMITS: [(&str, Limit); 18] = [
     ("Authentication/method", METHOD),
     ("RegisterBody/name", PERSON_NAME),
     ("RenameBody/name", PERSON_NAME),
@@ -53,6 +55,9 @@ const REQUEST_LIMITS: [(&str, Limit); 15] = [
     ("WhatIfBody/purpose", PURPOSE),
     ("ExportBody/purpose", PURPOSE),
     ("ProofBody/purpose", PURPOSE),
+    ("HistoryBody/purpose", PURPOSE),
+    ("CodesBody/purpose", PURPOSE),
+    ("StateBody/purpose", PURPOSE),
 ];
 
 /// Patterns and enumerations of answers, which the handlers' types do not declare: (property, additions to its schema).

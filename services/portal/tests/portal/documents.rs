@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the API, and whether it is public.
-const OPERATIONS: [(&str, &str, bool); 40] = [
+const OPERATIONS: [(&str, &str, bool); 41] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -34,6 +34,7 @@ const OPERATIONS: [(&str, &str, bool); 40] = [
     ("post", "/api/v1/audit/queries", false),
     ("post", "/api/v1/audit/queries/about", false),
     ("post", "/api/v1/audit/run", false),
+    ("post", "/api/v1/audit/state", false),
     ("post", "/api/v1/audit/what-if", false),
     ("post", "/api/v1/audit/export", false),
     ("post", "/api/v1/audit/log-proof", false),
@@ -131,7 +132,7 @@ async fn every_reference_resolves_and_every_request_refuses_unknown_fields() {
 }
 
 /// Where the description has a field of a protobuf message: (field, schema and property).
-const DESCRIBED: [(&str, &str); 18] = [
+const DESCRIBED: [(&str, &str); 21] = [
     ("Authentication.method", "Authentication/method"),
     ("RegisterRequest.name", "RegisterBody/name"),
     ("RenameRequest.name", "RenameBody/name"),
@@ -150,6 +151,9 @@ const DESCRIBED: [(&str, &str); 18] = [
     ("ListQueriesAboutRequest.purpose", "QueriesAboutBody/purpose"),
     ("ExportRequest.purpose", "ExportBody/purpose"),
     ("ProveEventRequest.purpose", "ProofBody/purpose"),
+    ("HistoryRequest.purpose", "HistoryBody/purpose"),
+    ("CodesRequest.purpose", "CodesBody/purpose"),
+    ("StateRequest.purpose", "StateBody/purpose"),
 ];
 
 #[tokio::test]

@@ -204,6 +204,7 @@ fake!(VerifierService, verifier, { verify: VerifyRequest => VerifyResponse, } {
 });
 
 fake!(AuditService, audit, { history: HistoryRequest => HistoryResponse, explain: ExplainRequest => ExplainResponse,
+    codes: CodesRequest => CodesResponse, verify_at: VerifyAtRequest => VerifyAtResponse,
     list_queries: ListQueriesRequest => ListQueriesResponse,
     get_log_file: GetLogFileRequest => GetLogFileResponse, prove_event: ProveEventRequest => ProveEventResponse, } {
     type CheckLogStream = Pin<Box<dyn Stream<Item = Result<audit::CheckLogResponse, Status>> + Send>>;
@@ -217,6 +218,13 @@ fake!(AuditService, audit, { history: HistoryRequest => HistoryResponse, explain
 
     async fn run(&self, request: Request<audit::RunRequest>) -> Result<Response<Self::RunStream>, Status> {
         let update: Response<audit::RunResponse> = self.take(request).await?;
+        Ok(Response::new(Box::pin(futures::stream::iter([Ok(update.into_inner())]))))
+    }
+
+    type StateStream = Pin<Box<dyn Stream<Item = Result<audit::StateResponse, Status>> + Send>>;
+
+    async fn state(&self, request: Request<audit::StateRequest>) -> Result<Response<Self::StateStream>, Status> {
+        let update: Response<audit::StateResponse> = self.take(request).await?;
         Ok(Response::new(Box::pin(futures::stream::iter([Ok(update.into_inner())]))))
     }
 

@@ -21,6 +21,7 @@ fn request(list: &str, media_type: &str, if_none_match: &str) -> GetStatusListRe
         list: list.into(),
         media_type: media_type.into(),
         if_none_match: if_none_match.into(),
+        time: None,
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn open(
     let (policy, log) = (dependencies.policy.clone(), Arc::clone(&writer.authorizer.log));
     tasks.push(keep_adopted(policy, Arc::clone(&log), Arc::clone(&surroundings.clock)).await);
     tasks.push(dependencies.record_digests(log, settings, surroundings, health));
-    let (lists, building) = publish_lists(followed, key, &dependencies.policy.policy, &surroundings.clock).await;
+    let (lists, building) = publish_lists(followed, key, &dependencies.policy.policy, &surroundings.clock, None).await;
     tasks.push(building);
     let revocation = Arc::new(Revocation {
         authorizer: writer.authorizer,

@@ -16,6 +16,7 @@ use citycode_holder_log::HolderLog;
 use citycode_issuer::vault_age::VaultMark;
 use citycode_issuer::{ErasureQueue, ErasureReceiver, Issuer};
 use citycode_log_folds::SystemFold;
+use citycode_revocation::past_lists::PastLists;
 use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::health::{HealthRegistry, Probe};
 use citycode_service_kit::serve::Listener;
@@ -29,6 +30,7 @@ use super::dependencies::Dependencies;
 use super::endpoints;
 use super::local_admin::LocalAdmin;
 use super::loss_journal::Recorder;
+use super::past_lists::IndexedLists;
 use super::recovery::{self, Live};
 use super::settings::Settings;
 use crate::wiring::following::{FollowedRegister, follow_index, follow_register};
@@ -165,7 +167,10 @@ impl Parts {
             store: Arc::clone(&dependencies.store),
         };
         let (policy, clock) = (&dependencies.policy, &surroundings.clock);
-        let (lists, building) = publish_lists(followed, dependencies.status_key, &policy.policy, clock).await;
+        let audit = Arc::new(audit);
+        let past: Arc<dyn PastLists> = Arc::new(IndexedLists(Arc::clone(&audit)));
+        let lists = publish_lists(followed, dependencies.status_key, &policy.policy, clock, Some(past));
+        let (lists, building) = lists.await;
         followers.push(building);
         let log = &authorizer.log;
         followers.push(keep_adopted(policy.clone(), Arc::clone(log), Arc::clone(clock)).await);
@@ -195,7 +200,7 @@ impl Parts {
             policy: dependencies.policy.policy,
             issuer,
             revocation: Arc::new(Revocation { authorizer, lists }),
-            audit: Arc::new(audit),
+            audit,
             tokens: dependencies.access.tokens,
             issued: dependencies.access.issued,
             admin_token: dependencies.access.admin_token,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use citycode_command_auth::{AssertionVerifier, Authorizer, CommandLimits};
 use citycode_domain::policy::Policy;
 use citycode_holder_log::HolderLog;
+use citycode_revocation::past_lists::PastLists;
 use citycode_revocation::{Followed, StatusLists};
 use citycode_service_kit::clock::Clock;
 use citycode_token::SigningKey;
@@ -67,9 +68,10 @@ pub(crate) async fn publish_lists(
     key: SigningKey,
     policy: &Policy,
     clock: &Arc<dyn Clock>,
+    past: Option<Arc<dyn PastLists>>,
 ) -> (Arc<StatusLists>, JoinHandle<()>) {
     let lists = StatusLists::new(followed, key, policy.status_base_uri.clone(), Arc::clone(clock));
-    let lists = Arc::new(lists);
+    let lists = Arc::new(lists.with_past(past));
     if let Err(error) = lists.update().await {
         tracing::error!(%error, "no status lists were published at startup; retrying at the next tick");
     }
