@@ -166,7 +166,6 @@ impl Audit {
             "authentication".into(),
             actor.next().unwrap_or("unspecified").to_owned(),
         );
-        details.insert("commit_hash".into(), commit.hash.to_string());
         Some(HistoryEntry {
             position: Some(sent_position(commit.position)),
             decided_at: commit.commit.decided_at,
