@@ -96,7 +96,7 @@ def compare(url, code_id):
             assert counted == len(frame) == rows[f"{table}.{form}"], (form, table)
     verdicts = pandas.read_parquet(OUT / "parquet/verdicts.parquet")
     assert len(verdicts) == result["scans"]
-    assert int((verdicts["agrees"] == True).sum()) == result["agree"]  # noqa: E712
+    assert int(verdicts["agrees"].eq(True).sum()) == result["agree"]
     unread = verdicts["not_recomputable"].value_counts().to_dict()
     assert unread == result["not_recomputable"], (unread, result)
     assert set(DEVICES) == set(verdicts["device"])

@@ -30,7 +30,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Full;
 
-/// Rows in blocks that never move.
+/// Rows in blocks that never move, except the first one, which grows with a timeline of few codes.
 struct Blocks<T>(Vec<Vec<T>>);
 
 impl<T> Default for Blocks<T> {
@@ -43,7 +43,8 @@ impl<T> Blocks<T> {
     /// Adds a row and returns its number.
     fn push(&mut self, row: T) -> Result<u32, Full> {
         if self.0.last().is_none_or(|block| block.len() == BLOCK) {
-            self.0.push(Vec::with_capacity(BLOCK));
+            let capacity = if self.0.is_empty() { 0 } else { BLOCK };
+            self.0.push(Vec::with_capacity(capacity));
         }
         let before = (self.0.len() - 1) * BLOCK;
         let block = self.0.last_mut().expect("a block");
@@ -53,6 +54,11 @@ impl<T> Blocks<T> {
         }
         block.push(row);
         Ok(number)
+    }
+
+    fn bytes(&self) -> usize {
+        let rows: usize = self.0.iter().map(Vec::capacity).sum();
+        rows * size_of::<T>()
     }
 
     fn get(&self, number: u32) -> &T {
@@ -189,10 +195,9 @@ impl Lives {
 
     /// Bytes of memory that the rows and the tables take.
     pub(crate) fn bytes(&self) -> usize {
-        let rows = self.rows.0.len() * BLOCK * size_of::<Row>();
-        let changes = self.changes.0.len() * BLOCK * size_of::<ChangeRow>();
         let far = self.far.allocation_size() + self.far_changes.allocation_size();
-        rows + changes + self.by_id.allocation_size() + self.by_place.allocation_size() + far
+        let tables = self.by_id.allocation_size() + self.by_place.allocation_size();
+        self.rows.bytes() + self.changes.bytes() + tables + far
     }
 
     pub(crate) fn life(&self, code_id: CodeId) -> Option<CodeLife<'_>> {
