@@ -24,6 +24,7 @@ use jiff::civil::date;
 use serde_json::{Value, json};
 
 use crate::city::{City, DEADLINE, Services, registers, revocation};
+use crate::nats_permissions::{ask, thief};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -377,4 +378,62 @@ async fn r26_records_that_are_removed_changed_or_added_on_nats_are_found_by_thei
         run().await["extra"] == 1
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_are_recorded_on_nats_before_they_are_answered_and_erasures_reach_them() {
+    let audited = Audited::open(City::secured().await).await;
+    let (city, portal) = (&audited.city, audited.portal());
+    let id_number = IdNumbers::new(130).born(date(1950, 5, 5));
+    audited.scan("staffed", "gate-7", "scan-1").await;
+    audited.explained("gate-7", "scan-1").await;
+    let person = json!({ "id_number": id_number, "purpose": "request for access 12" });
+    let told = city.post(portal, "audit/queries/about", person.clone()).await;
+    assert_eq!(
+        (&told["queries"][0]["kind"], &told["queries"][0]["purpose"]),
+        (&json!("explain"), &json!("complaint 17"))
+    );
+    let persons = async || {
+        let listed = city.post(portal, "audit/queries", json!({})).await;
+        let queries = listed["queries"].as_array().expect("a list").clone();
+        queries.iter().filter(|query| query["person"].is_string()).count()
+    };
+    assert_eq!(
+        persons().await,
+        2,
+        "the explained scan, and the question about the person"
+    );
+
+    city.post(portal, "erase", json!({ "id_number": id_number })).await;
+    assert_eq!(persons().await, 0);
+    let (status, problem) = city
+        .call(portal, "audit/queries/about", &person)
+        .await
+        .expect("an answer");
+    assert_eq!((status, &problem["code"]), (404, &json!("not_registered")));
+    audited.explained("gate-7", "scan-1").await;
+    assert_eq!(persons().await, 0, "the scan of an erased person is about nobody");
+}
+
+/// The credentials with which an audit service appends queries: the log takes nothing from them, and no query can be
+/// removed with them. The table of `stolen_credentials` has everything else that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_credentials_for_queries_append_to_that_stream_and_to_nothing_else() {
+    let city = City::secured().await;
+    city.provision().await;
+    for user in ["queries-audit", "queries-issuer", "audit"] {
+        let client = thief(&city, user).await;
+        for subject in [
+            "cc.ev.v1.00.0001",
+            "cc.scan.v1.1.x",
+            "$KV.CC_VAULT.i.0000",
+            "$JS.API.STREAM.PURGE.CC_QUERIES",
+        ] {
+            assert!(ask(&client, subject, "{}").await.is_none(), "{user}: {subject}");
+        }
+        let appended = ask(&client, "cc.query.v1", "{}").await;
+        assert_eq!(appended.is_some(), user != "audit", "{user}: {appended:?}");
+        let deleting = ask(&client, "$JS.API.STREAM.MSG.DELETE.CC_QUERIES", r#"{"seq":1}"#).await;
+        assert!(deleting.is_none(), "{user}: {deleting:?}");
+    }
 }

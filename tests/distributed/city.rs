@@ -157,7 +157,7 @@ impl City {
         format!(
             "keys = {:?}\nsnapshot_seconds = 1\ndrain_seconds = 1\n\
              [identity_provider]\nissuer = {issuer:?}\njwks_file = {:?}\n\
-             [log]\nservers = {urls:?}\nmonitors = {:?}\nreplicas = {replicas}\n{}[vault]\n{}[scans]\n{}",
+             [log]\nservers = {urls:?}\nmonitors = {:?}\nreplicas = {replicas}\n{}[vault]\n{}[scans]\n{}[queries]\n{}",
             self.secret("keys"),
             self.secret("access/jwks.json"),
             self.monitors,
@@ -171,6 +171,10 @@ impl City {
                 }
                 .as_str()
             ),
+            match user {
+                "audit" | "issuer" | "provision" => credential(&format!("queries-{user}")),
+                _ => String::new(),
+            },
         )
     }
 

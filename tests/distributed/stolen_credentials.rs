@@ -193,6 +193,7 @@ async fn seeds_that_create_streams_create_no_others_and_change_no_existing_ones(
         ("restore", &["CC_EV_00", "CC_EV_03"]),
         ("vault-provision", &["KV_CC_VAULT"]),
         ("scans-provision", &["CC_SCAN_KEYS"]),
+        ("queries-provision", &["CC_QUERIES", "CC_QUERY_KEYS"]),
     ] {
         let client = thief(&city, user).await;
         for stream in streams {
@@ -245,7 +246,11 @@ async fn a_stolen_seed_can_destroy_no_more_than_documented() {
     // The monitoring user cannot administer the servers.
     let sys = thief(&city, "sys").await;
     let told = ask_as_allowed(&sys, "$SYS.REQ.SERVER.PING.JSZ", "").await;
-    assert_eq!(told["data"]["streams"].as_u64(), Some(4 + 2 + 1 + 1 + 1 + 4), "{told}");
+    assert_eq!(
+        told["data"]["streams"].as_u64(),
+        Some(4 + 2 + 1 + 1 + 1 + 4 + 2),
+        "{told}"
+    );
     for request in ["$JS.API.ACCOUNT.PURGE.LOG", "$SYS.REQ.ACCOUNT.LOG.CLAIMS.UPDATE"] {
         assert!(ask(&sys, request, "").await.is_none(), "{request}");
     }

@@ -84,6 +84,18 @@ pub enum OpenError {
     Unanswered(ApiError),
 }
 
+impl OpenError {
+    /// Whether the error is transient.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(error) => !matches!(error, ConnectError::Seed),
+            Self::Unanswered(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+}
+
 /// Creates the streams if there are none.
 ///
 /// # Errors
@@ -282,6 +294,62 @@ impl QueryStore for JetStreamQueryStore {
                 secrets.push((name, self.opened(name, message)?));
             }
         }
+    }
+}
+
+/// The stream of a city, which is opened at the first use: a service starts without it, and answers then only what is not
+/// recorded.
+pub struct QueryStoreOnDemand {
+    config: QueriesConfig,
+    secret: Zeroizing<[u8; 32]>,
+    random: FillRandom,
+    opened: tokio::sync::OnceCell<JetStreamQueryStore>,
+}
+
+impl QueryStoreOnDemand {
+    /// The stream at a location.
+    #[must_use]
+    pub fn new(config: QueriesConfig, secret: Zeroizing<[u8; 32]>, random: FillRandom) -> Self {
+        Self {
+            config,
+            secret,
+            random,
+            opened: tokio::sync::OnceCell::new(),
+        }
+    }
+
+    async fn store(&self) -> Result<&JetStreamQueryStore, QueriesError> {
+        let open = || JetStreamQueryStore::open(&self.config, &self.secret, self.random.clone());
+        let opening = self.opened.get_or_try_init(open);
+        let opened = tokio::time::timeout(WITHIN, opening).await;
+        opened.map_err(QueriesError::new)?.map_err(QueriesError::new)
+    }
+}
+
+#[async_trait]
+impl QueryStore for QueryStoreOnDemand {
+    async fn append(&self, record: Vec<u8>) -> Result<u64, QueriesError> {
+        self.store().await?.append(record).await
+    }
+
+    async fn read(&self, from: u64, limit: usize) -> Result<Vec<Stored>, QueriesError> {
+        self.store().await?.read(from, limit).await
+    }
+
+    async fn secret(&self, name: SecretName) -> Result<Option<Secret>, QueriesError> {
+        self.store().await?.secret(name).await
+    }
+
+    async fn create_secret(&self, name: SecretName, fresh: Secret) -> Result<Secret, QueriesError> {
+        self.store().await?.create_secret(name, fresh).await
+    }
+
+    async fn destroy_secret(&self, name: SecretName) -> Result<(), QueriesError> {
+        self.store().await?.destroy_secret(name).await
+    }
+
+    async fn secrets(&self) -> Result<Vec<(SecretName, Secret)>, QueriesError> {
+        self.store().await?.secrets().await
     }
 }
 

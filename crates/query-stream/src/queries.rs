@@ -42,7 +42,8 @@ impl Queries {
         let person = match query.holder {
             None => None,
             Some(holder) => {
-                let name = self.person(holder).await?;
+                let names = self.secret_or_new(SecretName::Names).await?;
+                let name = person(&names, holder);
                 Some(PersonNumber::of(&self.secret_or_new(name).await?))
             }
         };
@@ -72,8 +73,10 @@ impl Queries {
     /// # Errors
     /// [`QueriesError`], also if a record was changed.
     pub async fn about(&self, holder: HolderId) -> Result<Vec<RecordedQuery>, QueriesError> {
-        let name = self.person(holder).await?;
-        let Some(secret) = self.store.secret(name).await? else {
+        let Some(names) = self.store.secret(SecretName::Names).await? else {
+            return Ok(Vec::new());
+        };
+        let Some(secret) = self.store.secret(person(&names, holder)).await? else {
             return Ok(Vec::new());
         };
         let number = Some(PersonNumber::of(&secret));
@@ -103,8 +106,11 @@ impl Queries {
     /// # Errors
     /// [`QueriesError`]; repeating it completes it.
     pub async fn erase(&self, holder: HolderId) -> Result<(), QueriesError> {
-        let name = self.person(holder).await?;
-        self.store.destroy_secret(name).await
+        match self.store.secret(SecretName::Names).await? {
+            Some(names) => self.store.destroy_secret(person(&names, holder)).await,
+            // Nobody was looked at yet.
+            None => Ok(()),
+        }
     }
 
     /// Destroys the purposes and the persons' numbers of the days before `first_kept` (days since 1970, UTC).
@@ -133,15 +139,6 @@ impl Queries {
         }
     }
 
-    /// The name of a person's secret.
-    async fn person(&self, holder: HolderId) -> Result<SecretName, QueriesError> {
-        let key = self.secret_or_new(SecretName::Names).await?;
-        let digest = HolderKey::new(*key).digest(&holder.0);
-        Ok(SecretName::Person(
-            *digest.first_chunk().expect("HMAC-SHA-256 has 32 bytes"),
-        ))
-    }
-
     async fn secret_or_new(&self, name: SecretName) -> Result<Secret, QueriesError> {
         match self.store.secret(name).await? {
             Some(secret) => Ok(secret),
@@ -152,6 +149,12 @@ impl Queries {
             }
         }
     }
+}
+
+/// The name of a person's secret.
+fn person(names: &Secret, holder: HolderId) -> SecretName {
+    let digest = HolderKey::new(**names).digest(&holder.0);
+    SecretName::Person(*digest.first_chunk().expect("HMAC-SHA-256 has 32 bytes"))
 }
 
 /// The secrets as of the start of a reading.

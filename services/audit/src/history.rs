@@ -42,7 +42,8 @@ pub struct Audit {
     pub policy: Arc<Policy>,
     /// The scan records; `None` where this process cannot read them.
     pub records: Option<Arc<dyn RecordArchive>>,
-    /// The stream of queries; `None` where this process has none.
+    /// The stream of queries; `None` where this process has none, and then no question
+    /// that must be recorded is answered.
     pub queries: Option<Arc<Queries>>,
     /// The log's trees; `None` where they are not published.
     pub trees: Option<Arc<LogTrees>>,

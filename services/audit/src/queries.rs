@@ -28,10 +28,7 @@ impl Audit {
     /// # Errors
     /// `unavailable`: the question must not be answered.
     pub(crate) async fn record_query(&self, caller: &Caller, asked: Asked<'_>, rows: u64) -> Result<(), Problem> {
-        // Cities on NATS have no stream of queries yet.
-        let Some(queries) = &self.queries else {
-            return Ok(());
-        };
+        let queries = self.queries()?;
         let roles: Vec<_> = caller.roles.iter().map(ToString::to_string).collect();
         let query = Query {
             asked_at: self.clock.now().0,

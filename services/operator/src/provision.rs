@@ -13,6 +13,7 @@ use citycode_auth::LEEWAY_SECONDS;
 use citycode_event_store::{EventStore as _, Layout, LogId, ReaderVersion};
 use citycode_event_store_jetstream as jetstream;
 use citycode_projection::snapshot::ProjectionKind;
+use citycode_query_stream::jetstream::{self as queries, QueriesConfig};
 use citycode_scan_records::day_of;
 use citycode_scan_records::jetstream::keeper::{self, NewScans};
 use citycode_scan_records::jetstream::{self as scans, KeeperSecrets, ScansConfig};
@@ -26,7 +27,7 @@ use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use citycode_runtime::distributed::{ASSERTION_USES_KEY, ServiceSettings};
+use citycode_runtime::distributed::{ASSERTION_USES_KEY, QUERIES_KEY, ServiceSettings};
 use citycode_runtime::up::BeginAnew;
 use citycode_runtime::wiring::StartError;
 use citycode_terminal::failure::Failure;
@@ -34,7 +35,7 @@ use citycode_terminal::output::{self, Output};
 
 /// Note after the provisioning of a city with accounts.
 const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these users any more (provision.nk, \
-    vault-provision.nk, scans-provision.nk): remove them from this machine until the next run. While a stream is \
+    vault-provision.nk, scans-provision.nk, queries-provision.nk): remove them from this machine until the next run. While a stream is \
     missing, a thief of these seeds could create it with other settings.";
 /// Largest clock difference between the city's machines at which a register that is created for an existing log accepts
 /// no assertion that another machine may have accepted already.
@@ -43,13 +44,17 @@ const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
 const NO_REGISTER: &str = "No register of used assertions was created: the folder `keys` has no assertion-uses.key, \
     and no [assertion_provider] is configured here. Before a channel requires assertions: run `citycode secrets`, \
     install the new accounts.conf on the servers, and run this again.";
+/// Note after the provisioning of a city without a stream of queries.
+const NO_QUERIES: &str = "No stream of queries was created: [queries] has no seed here, or the folder `keys` has no \
+    queries.key. Audit services answer no questions about verdicts before it exists: run `citycode secrets`, install the \
+    new accounts.conf on the servers, and run this again.";
 /// The client name in the servers' monitoring.
 const CLIENT: &str = "citycode provision";
 
 /// Flags of `provision`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file has the same format as the services'; [log], [vault], [scans] and `keys` are used. Safe to run at every start."
+    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file has the same format as the services'; [log], [vault], [scans], [queries] and `keys` are used. Safe to run at every start."
 )]
 pub struct ProvisionArgs {
     /// The configuration file (TOML).
@@ -127,6 +132,7 @@ pub async fn run(
     let is_new = log_id == new.log_id;
     let assertions = !args.no_assertions
         && provision_assertions(args, &settings, &log, (log_id, is_new), (clock, &**entropy)).await?;
+    let queries = provision_queries(args, &settings, log_id).await?;
     let whole = json!({
         "log_id": log_id.to_string(),
         "new": is_new,
@@ -134,6 +140,7 @@ pub async fn run(
         "vault": !args.no_vault,
         "scans": !args.no_scans,
         "assertions": assertions,
+        "queries": queries,
     });
     let facts = [
         ("log", log_id.to_string()),
@@ -305,6 +312,29 @@ async fn provision_scans(
     };
     let made = retried(args.wait, provision, scans::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the streams of scan records were not created", &error))
+}
+
+/// Creates the stream of queries, and returns whether there is one. A city of an earlier release has neither its key nor an
+/// account for it.
+async fn provision_queries(args: &ProvisionArgs, settings: &ServiceSettings, log_id: LogId) -> Result<bool, Failure> {
+    let has_key = settings
+        .keys
+        .as_ref()
+        .is_some_and(|folder| folder.join(QUERIES_KEY).exists());
+    let Some(servers) = settings.queries().filter(|_| has_key) else {
+        output::note(NO_QUERIES);
+        return Ok(false);
+    };
+    let config = QueriesConfig {
+        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
+        replicas: servers.replicas(),
+        log_id: log_id.0,
+    };
+    let key = secret(settings, QUERIES_KEY)?;
+    let provision = || queries::provision(&config, &key);
+    let made = retried(args.wait, provision, queries::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the stream of queries was not created", &error))?;
+    Ok(true)
 }
 
 /// A secret of the city, by its file name.

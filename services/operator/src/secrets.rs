@@ -44,12 +44,12 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use accounts::{Shape, User};
-use citycode_runtime::distributed::ASSERTION_USES_KEY as ASSERTION_USES;
+use citycode_runtime::distributed::{ASSERTION_USES_KEY as ASSERTION_USES, QUERIES_KEY};
 use citycode_runtime::wiring::log_trees::LOG_SIGNING_KEY;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 
-const CITY_KEYS: [&str; 11] = [
+const CITY_KEYS: [&str; 12] = [
     "vault-master.key",
     "id-check.key",
     "list-names.key",
@@ -58,6 +58,7 @@ const CITY_KEYS: [&str; 11] = [
     "scan-records.key",
     "scan-archive.key",
     LOG_SIGNING_KEY,
+    QUERIES_KEY,
     key_files::SIGNING,
     key_files::seal_file(ProjectionKind::Status),
     key_files::seal_file(ProjectionKind::Register),

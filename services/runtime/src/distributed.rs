@@ -23,6 +23,7 @@ mod verifier;
 mod writer;
 
 pub use assertions::KEY as ASSERTION_USES_KEY;
+pub use dependencies::QUERIES_KEY;
 pub use settings::ServiceSettings;
 pub use settings::{LOG_READERS_API, SCANS_READERS_API, VAULT_READERS_API};
 pub use state_folder::StateFolderError;

@@ -117,7 +117,7 @@ const OF_SYSTEM: [&str; 59] = [
     "$JSC.SI.LOG.CC_EV_00",
 ];
 /// Subjects of the city, and subjects that the servers use internally.
-const OF_CITY: [&str; 30] = [
+const OF_CITY: [&str; 32] = [
     "cc.ev.v1.00.0001",
     "cc.ev.v1.03.ffff",
     "cc.ev.v2.00.0001",
@@ -139,6 +139,8 @@ const OF_CITY: [&str; 30] = [
     "cc.scan.v1.TODAY.x",
     "cc.reg.v1.TODAY.0000",
     "cc.scankey.v1.TODAY",
+    "cc.query.v1",
+    "cc.querykey.v1.x",
     "$JS.ACK.CC_EV_00.thief.1.1.1.1.0",
     "$JS.FC.CC_EV_00.thief.x",
     "$JS.SNAPSHOT.ACK.CC_EV_00.x",
@@ -163,6 +165,8 @@ fn streams(place: &Place) -> Vec<String> {
         "CC_ASSERTION_USES",
         "KV_CC_VAULT",
         "CC_SCAN_KEYS",
+        "CC_QUERIES",
+        "CC_QUERY_KEYS",
         "THIEF",
     ];
     let days = ["CC_SCANS_", "CC_REGISTERED_"].map(|kind| format!("{kind}{}", place.today));
@@ -217,6 +221,8 @@ pub(super) fn listened(key: &str) -> Vec<String> {
         "cc.assertion.>",
         "cc.scan.>",
         "cc.scankey.>",
+        "cc.query.>",
+        "cc.querykey.>",
     ];
     subjects.map(|subject| subject.replace("KEY", key)).to_vec()
 }

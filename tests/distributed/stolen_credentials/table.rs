@@ -17,8 +17,12 @@ impl Place {
             let server = subject.replace(".SERVER.SERVER.", &format!(".SERVER.{}.", self.server));
             server.replace("KEY", key).replace("TODAY", &today)
         };
-        // The name of the stream of keys contains the placeholder KEY.
-        let keeps = |subject: &&str| subject.contains("CC_SCAN_KEYS");
+        // The names of the streams of keys contain the placeholder KEY.
+        let keeps = |subject: &&str| {
+            ["CC_SCAN_KEYS", "CC_QUERY_KEYS"]
+                .iter()
+                .any(|keys| subject.contains(keys))
+        };
         let filled = subjects.iter().map(|subject| {
             if keeps(subject) {
                 (*subject).to_owned()
@@ -43,6 +47,8 @@ impl Place {
             "CC_ASSERTION_USES",
             "KV_CC_VAULT",
             "CC_SCAN_KEYS",
+            "CC_QUERIES",
+            "CC_QUERY_KEYS",
             "THIEF",
         ];
         any.extend(others.map(str::to_owned));
@@ -258,6 +264,43 @@ pub(super) const PUBLISHES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "queries-provision",
+        &[
+            "$JS.API.STREAM.CREATE.CC_QUERIES",
+            "$JS.API.STREAM.INFO.CC_QUERIES",
+            "$JS.API.STREAM.CREATE.CC_QUERY_KEYS",
+            "$JS.API.STREAM.INFO.CC_QUERY_KEYS",
+        ],
+    ),
+    (
+        "queries-audit",
+        &[
+            "$JS.API.STREAM.INFO.CC_QUERIES",
+            "$JS.API.STREAM.MSG.GET.CC_QUERIES",
+            "$JS.API.DIRECT.GET.CC_QUERIES",
+            "$JS.API.STREAM.INFO.CC_QUERY_KEYS",
+            "$JS.API.STREAM.MSG.GET.CC_QUERY_KEYS",
+            "$JS.API.DIRECT.GET.CC_QUERY_KEYS",
+            "$JS.API.STREAM.MSG.DELETE.CC_QUERY_KEYS",
+            "cc.query.v1",
+            "cc.querykey.v1.x",
+        ],
+    ),
+    (
+        "queries-issuer",
+        &[
+            "$JS.API.STREAM.INFO.CC_QUERIES",
+            "$JS.API.STREAM.MSG.GET.CC_QUERIES",
+            "$JS.API.DIRECT.GET.CC_QUERIES",
+            "$JS.API.STREAM.INFO.CC_QUERY_KEYS",
+            "$JS.API.STREAM.MSG.GET.CC_QUERY_KEYS",
+            "$JS.API.DIRECT.GET.CC_QUERY_KEYS",
+            "$JS.API.STREAM.MSG.DELETE.CC_QUERY_KEYS",
+            "cc.query.v1",
+            "cc.querykey.v1.x",
+        ],
+    ),
+    (
         "sys",
         &[
             "$SYS.REQ.SERVER.PING",
@@ -300,6 +343,9 @@ pub(super) const LISTENS: &[(&str, &[&str])] = &[
     ("scans-verifier", &[ITS_ANSWERS]),
     ("scans-keeper", &[ITS_ANSWERS]),
     ("scans-revocation", &[ITS_ANSWERS]),
+    ("queries-provision", &[ITS_ANSWERS]),
+    ("queries-audit", &[ITS_ANSWERS]),
+    ("queries-issuer", &[ITS_ANSWERS]),
     ("sys", &[ITS_ANSWERS]),
 ];
 

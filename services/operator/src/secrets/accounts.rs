@@ -15,6 +15,8 @@
 //! | scans-verifier | SCANS | records, `cc.scan.v1.>` and `cc.reg.v1.>`; reads them | its answers |
 //! | scans-keeper | SCANS | creates, reads and deletes streams, creates and overwrites keys; no records | its answers |
 //! | scans-revocation | its own | reads the sealed records of all days, under `cc.scans`; no keys | its answers |
+//! | queries-provision | QUERIES | creates and inspects the streams of queries and of their secrets | its answers |
+//! | queries-audit, queries-issuer | QUERIES | appends queries, `cc.query.v1`; creates, reads and overwrites secrets, `cc.querykey.v1.*` | its answers |
 //! | sys | SYS | reads the servers' monitoring, for the command line tool `nats` | its answers |
 //!
 //! Permissions name each stream. The exceptions are the days of scan records: a NATS wildcard matches a whole token,
@@ -62,7 +64,7 @@ pub(super) use conf::conf;
 pub(super) use shape::Shape;
 
 /// The users that every city has.
-const USERS: [&str; 18] = [
+const USERS: [&str; 21] = [
     "provision",
     "upgrade",
     "issuer",
@@ -79,6 +81,9 @@ const USERS: [&str; 18] = [
     "scans-provision",
     "scans-verifier",
     "scans-keeper",
+    "queries-provision",
+    "queries-audit",
+    "queries-issuer",
     "scans-revocation",
     "sys",
 ];
@@ -137,6 +142,7 @@ fn account(role: &str) -> String {
         "provision" | "upgrade" | "issuer" | "revocation" | "restore" => "LOG".to_owned(),
         "vault-provision" | "vault-issuer" | "vault-backup" => "VAULT".to_owned(),
         "scans-provision" | "scans-verifier" | "scans-keeper" => "SCANS".to_owned(),
+        "queries-provision" | "queries-audit" | "queries-issuer" => "QUERIES".to_owned(),
         "sys" => "SYS".to_owned(),
         reader => match reader.split_once('-') {
             Some((owner, reader)) => format!("{}_{}", owner.to_uppercase(), reader.to_uppercase()),
@@ -187,6 +193,7 @@ fn permissions(role: &str, public_key: &str, shape: &Shape) -> Permissions {
             ..Permissions::default()
         },
         "scans-revocation" => of_scans_reader(),
+        "queries-provision" | "queries-audit" | "queries-issuer" => of_queries(role),
         "sys" => of_system(),
         reader => of_reader(reader, public_key, shape),
     }
@@ -326,6 +333,27 @@ fn of_scans_reader() -> Permissions {
     Permissions {
         publish: requests(SCANS_READERS_API, &READ, &["*".to_owned()]),
         refused: requests(SCANS_READERS_API, &READ[1..], &[SCAN_KEYS.to_owned()]),
+        ..Permissions::default()
+    }
+}
+
+/// Queries can be appended and never removed; the messages of secrets can be overwritten.
+fn of_queries(role: &str) -> Permissions {
+    use citycode_query_stream::jetstream::{KEY_SUBJECTS, KEYS, STREAM, SUBJECT};
+    let streams = [STREAM, KEYS].map(str::to_owned);
+    let publish = if role == "queries-provision" {
+        requests(OWN_API, &MAKE, &streams)
+    } else {
+        let mut publish = requests(OWN_API, &READ, &streams);
+        publish.extend([
+            format!("{OWN_API}.STREAM.MSG.DELETE.{KEYS}"),
+            SUBJECT.to_owned(),
+            KEY_SUBJECTS.to_owned(),
+        ]);
+        publish
+    };
+    Permissions {
+        publish,
         ..Permissions::default()
     }
 }

@@ -21,26 +21,32 @@ pub(super) async fn open(
 ) -> Result<Service, StartError> {
     let dependencies = Dependencies::open(Role::Audit, settings, surroundings, health).await?;
     let folder = dependencies.state.join("audit");
+    let queries = dependencies.queries(settings, surroundings)?;
     let published = trees(&dependencies, settings, health).await?;
     let (trees, publishing) = published.unzip();
     let (audit, follower) = follow_index(
         &dependencies.log,
         &folder,
         &dependencies.policy.policy,
-        (Some(dependencies.scan_archive(settings)?), None, trees),
+        (Some(dependencies.scan_archive(settings)?), queries.clone(), trees),
         health.component("audit"),
         &surroundings.clock,
     )
     .await?;
     let audit = Arc::new(audit);
     let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
+    let mut tasks = vec![follower, dependencies.keep_scans(settings, surroundings, health)?];
+    tasks.extend(publishing);
+    if let Some(queries) = queries {
+        let clock = Arc::clone(&surroundings.clock);
+        tasks.push(tokio::spawn(
+            queries.keep_retention(clock, settings.query_retention_days),
+        ));
+    }
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::audit(&audit, &authenticate)))?,
         snapshots: Vec::new(),
-        tasks: [follower, dependencies.keep_scans(settings, surroundings, health)?]
-            .into_iter()
-            .chain(publishing)
-            .collect(),
+        tasks,
         state_lock: Some(Box::new(dependencies.state)),
         ended: None,
     })

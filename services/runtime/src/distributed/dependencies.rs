@@ -11,6 +11,8 @@ use citycode_event_store_jetstream::{JetStreamEventStore, OpenError, ProbeAnswer
 use citycode_holder_log::HolderLog;
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
+use citycode_query_stream::Queries;
+use citycode_query_stream::jetstream::{QueriesConfig, QueryStoreOnDemand};
 use citycode_scan_records::jetstream::archive::ArchiveOnDemand;
 use citycode_scan_records::jetstream::retention::Retention;
 use citycode_scan_records::jetstream::{JetStreamScanRecords, KeeperSecrets, ScansConfig};
@@ -28,6 +30,8 @@ use super::state_folder::StateFolder;
 use super::{Role, policy};
 use crate::wiring::{StartError, Surroundings, measured};
 
+/// The file name of the secret under which the stream of queries is sealed.
+pub const QUERIES_KEY: &str = "queries.key";
 /// Pause between two attempts to reach unavailable servers.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// At most so many heartbeats are written within the age limit of the strictest place.
@@ -258,6 +262,31 @@ impl Dependencies {
             component: health.component("scan-digests"),
         };
         tokio::spawn(recorder.run())
+    }
+
+    /// The stream of queries, if this service has its seed and key. It is opened at the first use. A city of an earlier
+    /// release has neither: its services start, and questions that must be recorded are not answered.
+    pub(super) fn queries(
+        &self,
+        settings: &ServiceSettings,
+        surroundings: &Surroundings,
+    ) -> Result<Option<Arc<Queries>>, StartError> {
+        let has_key = self.keys_folder().join(QUERIES_KEY).exists();
+        let Some(servers) = settings.queries().filter(|_| has_key) else {
+            tracing::warn!(
+                "this service has no seed ([queries]) or no key (queries.key) of the stream of queries: questions that \
+                 must be recorded are not answered, and erasures do not reach the stream"
+            );
+            return Ok(None);
+        };
+        let config = QueriesConfig {
+            connection: servers.connection(self.role.program())?,
+            replicas: servers.replicas(),
+            log_id: self.log.log_id().0,
+        };
+        let store = QueryStoreOnDemand::new(config, self.secret(QUERIES_KEY)?, surroundings.fill_random());
+        let entropy = Arc::clone(&surroundings.entropy);
+        Ok(Some(Arc::new(Queries::new(Arc::new(store), entropy))))
     }
 
     fn sealed_records_config(&self, settings: &ServiceSettings) -> Result<ScansConfig, StartError> {

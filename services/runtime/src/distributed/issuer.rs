@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use super::dependencies::{self, Dependencies};
 use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router, writer};
+use crate::wiring::erasing_vault::ErasingVault;
 use crate::wiring::policy::keep_adopted;
 use crate::wiring::{StartError, Surroundings, endpoints};
 
@@ -29,7 +30,11 @@ pub(super) async fn open(
     let dependencies = Dependencies::open(Role::Issuer, settings, surroundings, health).await?;
     let id_check_key = IdCheckKey::from_bytes(*dependencies.secret("id-check.key")?);
     let on_servers = dependencies.vault(Role::Issuer, settings, surroundings, health).await?;
-    let vault: Arc<dyn Vault> = on_servers.clone();
+    let queries = dependencies.queries(settings, surroundings)?;
+    let vault: Arc<dyn Vault> = match &queries {
+        Some(queries) => Arc::new(ErasingVault::new(on_servers.clone(), Arc::clone(queries))),
+        None => on_servers.clone(),
+    };
     let signing = Arc::new(SigningKeys::load(KeyFolder::open(&dependencies.state.join("keys"))?)?);
     let names = ListNames::new(dependencies.secret("list-names.key")?);
     let leases = Arc::new(IndexLeases::new(names));
@@ -73,7 +78,7 @@ pub(super) async fn open(
         leases,
         id_check_key,
         erasures,
-        queries: None,
+        queries,
     });
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
     let (policy, log) = (dependencies.policy.clone(), Arc::clone(&issuer.authorizer.log));

@@ -28,6 +28,11 @@ pub(super) fn check(role: Role, settings: &ServiceSettings) -> Result<(), StartE
             matches!(role, Role::Verifier | Role::Audit | Role::Revocation),
             settings.scans(),
         ),
+        (
+            "queries",
+            matches!(role, Role::Issuer | Role::Audit) && settings.queries().is_some(),
+            settings.queries().unwrap_or_default(),
+        ),
     ];
     for (name, _, servers) in connections.iter().filter(|(_, used, _)| *used) {
         problems.extend(of_servers(servers).into_iter().map(|error| format!("{name}: {error}")));

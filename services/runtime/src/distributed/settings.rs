@@ -47,7 +47,8 @@ pub struct ServiceSettings {
     pub state: Option<PathBuf>,
     /// The folder of the city's secrets that this service needs, 32 bytes and mode 0600 each: one of the vault's keys
     /// (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `list-names.key`,
-    /// `assertion-uses.key`, `status-signing.key`, `scan-records.key`, `scan-archive.key`, `log-signing.key`; and for shared snapshots
+    /// `assertion-uses.key`, `status-signing.key`, `scan-records.key`, `scan-archive.key`, `log-signing.key`,
+    /// `queries.key`; and for shared snapshots
     /// `snapshot-signing.pub`, `status-snapshot.key`, `register-snapshot.key`, and for revocation services
     /// `snapshot-signing.key`.
     pub keys: Option<PathBuf>,
@@ -61,6 +62,8 @@ pub struct ServiceSettings {
     pub vault: Servers,
     /// The scan records; unset values are those of the log.
     pub scans: Servers,
+    /// The stream of queries, for audit services and issuers; unset values are those of the log.
+    pub queries: Servers,
     /// The addresses of the other services, for the portal.
     pub services: Services,
     /// Seconds between snapshots of the projections.
@@ -71,6 +74,8 @@ pub struct ServiceSettings {
     pub scan_retention_days: u16,
     /// Addresses of the witnesses that cosign the log's checkpoints, for audit services.
     pub witnesses: Vec<String>,
+    /// Retention of the purposes of queries in days.
+    pub query_retention_days: u16,
     /// Seconds between the report "not ready" and the end of listening.
     pub drain_seconds: u64,
     /// Limits of clients' connections and requests.
@@ -161,11 +166,13 @@ impl Default for ServiceSettings {
             log: Servers::default(),
             vault: Servers::default(),
             scans: Servers::default(),
+            queries: Servers::default(),
             services: Services::default(),
             snapshot_seconds: 300,
             shared_snapshots: SharedSnapshotSettings::default(),
             scan_retention_days: 30,
             witnesses: Vec::new(),
+            query_retention_days: 365,
             drain_seconds: 3,
             limits: Limits::default(),
         }
@@ -182,14 +189,23 @@ impl Validate for ServiceSettings {
             ),
             (self.scan_retention_days == 0, "scan_retention_days must be at least 1"),
             (
+                self.query_retention_days == 0,
+                "query_retention_days must be at least 1",
+            ),
+            (
                 self.log.certificate_file.is_some() != self.log.certificate_key_file.is_some(),
                 "log.certificate_file and log.certificate_key_file go together",
             ),
             (
-                [self.log.replicas, self.vault.replicas, self.scans.replicas]
-                    .iter()
-                    .flatten()
-                    .any(|replicas| ![1, 3, 5].contains(replicas)),
+                [
+                    self.log.replicas,
+                    self.vault.replicas,
+                    self.scans.replicas,
+                    self.queries.replicas,
+                ]
+                .iter()
+                .flatten()
+                .any(|replicas| ![1, 3, 5].contains(replicas)),
                 "replicas are 1, 3 or 5",
             ),
         ];
@@ -257,6 +273,13 @@ impl ServiceSettings {
     /// The scan records' servers, likewise.
     pub fn scans(&self) -> Servers {
         self.scans.or(&self.log)
+    }
+
+    /// The servers of the stream of queries, likewise. With accounts it needs a seed of its own: `None` without one.
+    #[must_use]
+    pub fn queries(&self) -> Option<Servers> {
+        let has_seed = self.log.nkey_file.is_none() || self.queries.nkey_file.is_some();
+        has_seed.then(|| self.queries.or(&self.log))
     }
 }
 

@@ -12,6 +12,8 @@ const ASSERTION_STREAMS: u32 = 1;
 const STREAMS_PER_DAY: u32 = 2;
 /// Days with streams in addition to the retention period: today, and the next day, which is created in advance.
 const EXTRA_DAYS: u32 = 2;
+/// The streams of queries and of their secrets.
+const QUERY_STREAMS: u32 = 2;
 /// More seeds than any city has verifiers, and few enough for every server to load at startup.
 const MAX_INSTANCES: u16 = 1_024;
 
@@ -87,6 +89,7 @@ impl Shape {
             "VAULT" => Some(1),
             // One stream contains the days' keys.
             "SCANS" => Some(1 + STREAMS_PER_DAY * (u32::from(self.scan_retention_days) + EXTRA_DAYS)),
+            "QUERIES" => Some(QUERY_STREAMS),
             _ => None,
         }
     }

@@ -23,6 +23,9 @@ fn each_user_may_write_only_its_own_subjects() {
         assert_eq!(may("cc.reg"), role == "scans-verifier", "{role}");
         let creates = role.ends_with("provision") || ["restore", "scans-keeper"].contains(&role);
         assert_eq!(requests("STREAM.CREATE"), creates, "{role}");
+        let appends_queries = ["queries-audit", "queries-issuer"].contains(&role);
+        assert_eq!(may("cc.query"), appends_queries, "{role}");
+        assert_eq!(requests("STREAM.MSG.DELETE.CC_QUERIES"), false, "{role}");
         assert_eq!(requests("STREAM.UPDATE"), role == "upgrade", "{role}");
         assert_eq!(requests("STREAM.SNAPSHOT"), role == "vault-backup", "{role}");
         assert_eq!(requests("STREAM.DELETE"), role == "scans-keeper", "{role}");
@@ -113,7 +116,8 @@ fn accounts_are_limited_to_the_provisioned_streams() {
         [
             "jetstream: { max_streams: 7 }",
             "jetstream: { max_streams: 1 }",
-            "jetstream: { max_streams: 19 }"
+            "jetstream: { max_streams: 19 }",
+            "jetstream: { max_streams: 2 }"
         ]
     );
     assert!(conf.contains("# verifier-2\n"), "{conf}");

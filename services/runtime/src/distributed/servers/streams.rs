@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use citycode_assertion_uses::jetstream as uses;
+use citycode_query_stream::jetstream as queries;
 use serde_json::{Value, json};
 
 /// A group of a city's streams; the label of a metric.
@@ -17,6 +18,7 @@ pub(super) enum Group {
     Assertions,
     Vault,
     Scans,
+    Queries,
 }
 
 impl Group {
@@ -27,6 +29,7 @@ impl Group {
             Self::Assertions => "assertions",
             Self::Vault => "vault",
             Self::Scans => "scans",
+            Self::Queries => "queries",
         }
     }
 
@@ -36,6 +39,7 @@ impl Group {
             Self::Log | Self::Snapshots | Self::Assertions => "LOG",
             Self::Vault => "VAULT",
             Self::Scans => "SCANS",
+            Self::Queries => "QUERIES",
         }
     }
 }
@@ -88,7 +92,7 @@ impl Streams {
 /// The group of a provisioned stream, or the reason why a stream is foreign.
 fn classify(account: &str, name: &str, config: &Value, today: i64) -> Result<Group, &'static str> {
     let (group, subjects) = provisioned(name, config, today).ok_or("its name is not one of a provisioned stream")?;
-    let has_accounts = [Group::Log, Group::Vault, Group::Scans]
+    let has_accounts = [Group::Log, Group::Vault, Group::Scans, Group::Queries]
         .iter()
         .any(|group| group.account() == account);
     if has_accounts && group.account() != account {
@@ -144,6 +148,8 @@ fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)>
             Some((Group::Assertions, config["subjects"].clone()))
         }
         "KV_CC_VAULT" => Some((Group::Vault, json!(["$KV.CC_VAULT.>"]))),
+        queries::STREAM => Some((Group::Queries, json!([queries::SUBJECT]))),
+        queries::KEYS => Some((Group::Queries, json!([queries::KEY_SUBJECTS]))),
         "CC_SCAN_KEYS" => Some((Group::Scans, json!(["cc.scankey.v1.*"]))),
         _ => day("CC_SCANS_", "cc.scan.v1").or_else(|| day("CC_REGISTERED_", "cc.reg.v1")),
     }
