@@ -39,6 +39,8 @@ pub struct Policy {
     pub groups: Vec<String>,
     /// How old and how far ahead a phone's proof may be (R16).
     pub proof: ProofPolicy,
+    /// How long records about people are kept.
+    pub retention: RetentionPolicy,
 }
 
 /// One kind of code.
@@ -163,6 +165,15 @@ pub struct ProofPolicy {
     pub max_age_seconds: i64,
     /// How far a proof may be ahead of the verifier's clock, in seconds.
     pub max_ahead_seconds: i64,
+}
+
+/// How long records about people are kept, in days. What the policy does not say is configured at each service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RetentionPolicy {
+    /// Scan records.
+    pub scan_days: Option<u16>,
+    /// The purposes of recorded queries.
+    pub query_days: Option<u16>,
 }
 
 impl Policy {

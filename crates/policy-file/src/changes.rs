@@ -129,6 +129,12 @@ impl<'p> Found<'p> {
         );
         let aheads = [from, to].map(|policy| seconds(policy.proof.max_ahead_seconds));
         self.value("proof.max_ahead", &ahead, &aheads[0], &aheads[1]);
+        let scans = Both::new("扫码记录的保存期限", "The retention of scan records");
+        let kept = [from, to].map(|policy| days(policy.retention.scan_days));
+        self.value("retention.scan_days", &scans, &kept[0], &kept[1]);
+        let queries = Both::new("查询用途的保存期限", "The retention of the purposes of queries");
+        let kept = [from, to].map(|policy| days(policy.retention.query_days));
+        self.value("retention.query_days", &queries, &kept[0], &kept[1]);
     }
 
     fn of_kinds(&mut self) {
@@ -486,6 +492,13 @@ fn eligibility(rules: &[EligibilityRule]) -> Both {
     Both::new(zh.join("、"), en.join(", "))
 }
 
+fn days(days: Option<u16>) -> Both {
+    match days {
+        None => Both::new("由系统配置决定", "as configured"),
+        Some(days) => seconds(i64::from(days) * 86_400),
+    }
+}
+
 fn milliseconds(milliseconds: u64) -> Both {
     match i64::try_from(milliseconds) {
         Ok(whole) if whole % 1_000 == 0 => seconds(whole / 1_000),
@@ -543,6 +556,7 @@ mod tests {
                 "[\"under:18\", \"from:60\", \"disability\", \"group\"]",
                 "[\"from:65\", \"disability\"]",
             ),
+            ("[proof]", "[retention]\nquery_days = 90\n[proof]"),
             ("max_knowledge_age = \"60s\"", "max_knowledge_age = \"500ms\""),
             ("registers = true\n", ""),
             (
@@ -561,6 +575,7 @@ mod tests {
         assert_eq!(
             lines,
             [
+                "retention.query_days | 查询用途的保存期限由“由系统配置决定”改为“90天”。 | The retention of the purposes of queries changes from \"as configured\" to \"90 days\".",
                 "kinds.offline.validity | “离线随申码”的有效期由“180天”改为“90天”。 | The validity of the kind \"offline code\" changes from \"180 days\" to \"90 days\".",
                 "kinds.offline.eligibility | “离线随申码”的申领条件由“未满18周岁、60周岁及以上、持残疾人证、其他特殊人群”改为“65周岁及以上、持残疾人证”。 | The eligibility of the kind \"offline code\" changes from \"under 18, 60 or older, a disability certificate, a special group\" to \"65 or older, a disability certificate\".",
                 "places.staffed.accepts.offline | “人工核验点”对“离线随申码”由核对身份证后放行改为拒绝。 | The place \"staffed checkpoint\" refuses the kind \"offline code\" (admitted after an ID check before).",

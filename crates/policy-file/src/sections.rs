@@ -3,7 +3,7 @@
 use citycode_domain::ids::CodeKind;
 use citycode_domain::policy::{
     Acceptance, ChannelAct, ChannelPolicy, EligibilityRule, GuardianPolicy, KindPolicy, Label, PlacePolicy, Policy,
-    ProofPolicy,
+    ProofPolicy, RetentionPolicy,
 };
 use toml::de::DeTable;
 
@@ -24,6 +24,8 @@ const MAX_LABEL_CHARS: usize = 64;
 /// Maximum length of the base of status list URIs in bytes; every code contains it, and a code on paper has 170
 /// bytes.
 const MAX_BASE_URI_BYTES: usize = 40;
+/// Longest retention in days: a hundred years.
+const MAX_RETENTION_DAYS: i64 = 36_500;
 /// The word for the resident ID card in a place's `accepts`; no kind may have this name.
 const ID_CARD: &str = "id_card";
 
@@ -38,6 +40,7 @@ pub(crate) fn policy(text: &str, table: &DeTable<'_>) -> Parsed<Policy> {
         "status_base_uri",
         "groups",
         "proof",
+        "retention",
         "kinds",
         "places",
         "channels",
@@ -58,6 +61,23 @@ pub(crate) fn policy(text: &str, table: &DeTable<'_>) -> Parsed<Policy> {
         channels,
         groups,
         proof: proof(file.required("proof")?)?,
+        retention: file
+            .optional("retention")
+            .map_or(Ok(RetentionPolicy::default()), retention)?,
+    })
+}
+
+/// Files of earlier releases have no such section.
+fn retention(value: &Value<'_>) -> Parsed<RetentionPolicy> {
+    let section = value.section(Some(&["scan_days", "query_days"]))?;
+    let days = |key| {
+        let days = section.optional(key).map(|days| days.number(1, MAX_RETENTION_DAYS));
+        let days = days.transpose()?;
+        Ok(days.map(|days| u16::try_from(days).expect("within the limit")))
+    };
+    Ok(RetentionPolicy {
+        scan_days: days("scan_days")?,
+        query_days: days("query_days")?,
     })
 }
 

@@ -148,3 +148,21 @@ fn r12_the_date_is_that_of_the_policy_s_zone() {
     let _ = local_date(&policy, Timestamp(i64::MIN));
     let _ = local_date(&policy, Timestamp(i64::MAX));
 }
+
+#[test]
+fn retention_is_optional_and_at_least_a_day() {
+    let with = |section: &str| parse(&SHANGHAI.replacen("[proof]", &format!("[retention]\n{section}\n[proof]"), 1));
+    let shipped = parse(SHANGHAI).expect("a policy").retention;
+    assert_eq!((shipped.scan_days, shipped.query_days), (None, None));
+    let both = with("scan_days = 14\nquery_days = 730").expect("a policy").retention;
+    assert_eq!((both.scan_days, both.query_days), (Some(14), Some(730)));
+    assert_eq!(with("query_days = 1").expect("a policy").retention.scan_days, None);
+    for wrong in [
+        "scan_days = 0",
+        "query_days = 36501",
+        "query_days = \"30d\"",
+        "queries = 30",
+    ] {
+        assert!(with(wrong).is_err(), "{wrong}");
+    }
+}

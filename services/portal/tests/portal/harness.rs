@@ -243,5 +243,6 @@ fn policy() -> Policy {
             max_age_seconds: 60,
             max_ahead_seconds: 5,
         },
+        retention: Default::default(),
     }
 }

@@ -38,10 +38,10 @@ pub(super) async fn open(
     let mut tasks = vec![follower, dependencies.keep_scans(settings, surroundings, health)?];
     tasks.extend(publishing);
     if let Some(queries) = queries {
+        let days = dependencies.policy.policy.retention.query_days;
+        let days = days.unwrap_or(settings.query_retention_days);
         let clock = Arc::clone(&surroundings.clock);
-        tasks.push(tokio::spawn(
-            queries.keep_retention(clock, settings.query_retention_days),
-        ));
+        tasks.push(tokio::spawn(queries.keep_retention(clock, days)));
     }
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::audit(&audit, &authenticate)))?,

@@ -257,7 +257,7 @@ impl Dependencies {
         let recorder = DigestRecorder {
             config: self.sealed_records_config(settings).map_err(|error| error.to_string()),
             log,
-            retention_days: settings.scan_retention_days,
+            retention_days: self.scan_retention_days(settings),
             clock: Arc::clone(&surroundings.clock),
             component: health.component("scan-digests"),
         };
@@ -298,6 +298,12 @@ impl Dependencies {
         })
     }
 
+    /// The retention of scan records: the policy's, or else the configured one.
+    fn scan_retention_days(&self, settings: &ServiceSettings) -> u16 {
+        let days = self.policy.policy.retention.scan_days;
+        days.unwrap_or(settings.scan_retention_days)
+    }
+
     fn keeper_secrets(&self) -> Result<KeeperSecrets, StartError> {
         Ok(KeeperSecrets {
             records: self.secret("scan-records.key")?,
@@ -315,7 +321,7 @@ impl Dependencies {
         let retention = Retention {
             config: self.scans_config(Role::Audit, settings)?,
             secrets: self.keeper_secrets()?,
-            retention_days: settings.scan_retention_days,
+            retention_days: self.scan_retention_days(settings),
             clock: Arc::clone(&surroundings.clock),
             random: surroundings.fill_random(),
             component: health.component("scan-records"),

@@ -70,11 +70,11 @@ pub struct ServiceSettings {
     pub snapshot_seconds: u64,
     /// Snapshots that instances share through the servers.
     pub shared_snapshots: SharedSnapshotSettings,
-    /// Retention of scan records in days.
+    /// Retention of scan records in days, unless the policy has one.
     pub scan_retention_days: u16,
     /// Addresses of the witnesses that cosign the log's checkpoints, for audit services.
     pub witnesses: Vec<String>,
-    /// Retention of the purposes of queries in days.
+    /// Retention of the purposes of queries in days, unless the policy has one.
     pub query_retention_days: u16,
     /// Seconds between the report "not ready" and the end of listening.
     pub drain_seconds: u64,

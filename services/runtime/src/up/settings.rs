@@ -30,9 +30,9 @@ pub struct Settings {
     pub master_key_file: Option<PathBuf>,
     /// Seconds between snapshots of the projections.
     pub snapshot_seconds: u64,
-    /// Retention of scan records in days.
+    /// Retention of scan records in days, unless the policy has one.
     pub scan_retention_days: u16,
-    /// Retention of the purposes of queries in days.
+    /// Retention of the purposes of queries in days, unless the policy has one.
     pub query_retention_days: u16,
     /// Addresses of the witnesses that cosign the log's checkpoints.
     pub witnesses: Vec<String>,

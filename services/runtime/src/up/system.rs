@@ -302,10 +302,13 @@ async fn follow_scans(
         &dependencies.vault,
     );
     let (clock, records) = (&surroundings.clock, Arc::clone(&dependencies.records));
-    let retention = Arc::clone(&records).keep_retention(Arc::clone(clock), settings.scan_retention_days);
+    let kept = policy.policy.retention;
+    let days = kept.scan_days.unwrap_or(settings.scan_retention_days);
+    let retention = Arc::clone(&records).keep_retention(Arc::clone(clock), days);
     followers.push(tokio::spawn(retention));
     let queries = Arc::clone(&dependencies.queries);
-    let retention = queries.keep_retention(Arc::clone(clock), settings.query_retention_days);
+    let days = kept.query_days.unwrap_or(settings.query_retention_days);
+    let retention = queries.keep_retention(Arc::clone(clock), days);
     followers.push(tokio::spawn(retention));
     let archive = Arc::new(records.archive());
     let key = &dependencies.id_check_key;
