@@ -264,6 +264,35 @@ impl<'p> Found<'p> {
         };
         let labels = [before, after].map(|place| Both::of(&place.label));
         self.value(&path("label"), &subject("显示名称", "label"), &labels[0], &labels[1]);
+        self.of_accepted_kinds(before, after);
+        self.switch(
+            &path("accepts.id_card"),
+            (before.accepts_id_card, after.accepts_id_card),
+            at("凭身份证放行", "admits by the ID card alone"),
+            at("不再凭身份证放行", "does not admit by the ID card alone any more"),
+        );
+        self.switch(
+            &path("standing_counts"),
+            (before.standing_counts, after.standing_counts),
+            at("拒绝黄码和红码", "refuses yellow and red standing"),
+            at(
+                "不再因黄码和红码拒绝",
+                "does not refuse yellow and red standing any more",
+            ),
+        );
+        let ages = [before, after].map(|place| milliseconds(place.max_knowledge_age_ms));
+        let age = subject("状态信息最长时效", "longest age of the knowledge");
+        self.value(&path("max_knowledge_age"), &age, &ages[0], &ages[1]);
+        self.switch(
+            &path("registers"),
+            (before.registers, after.registers),
+            at("登记每次扫码", "registers every scan"),
+            at("不再登记扫码", "does not register scans any more"),
+        );
+    }
+
+    fn of_accepted_kinds(&mut self, before: &PlacePolicy, after: &PlacePolicy) {
+        let label = Both::of(&after.label);
         let numbers: BTreeSet<u8> = before
             .accepts
             .iter()
@@ -291,37 +320,10 @@ impl<'p> Found<'p> {
                     name.en,
                     accepted_before(old)
                 );
-                self.add(
-                    path(&format!("accepts.{}", kind_name(kind, self.to, self.from))),
-                    zh,
-                    en,
-                );
+                let kind = kind_name(kind, self.to, self.from);
+                self.add(format!("places.{}.accepts.{kind}", after.name), zh, en);
             }
         }
-        self.switch(
-            &path("accepts.id_card"),
-            (before.accepts_id_card, after.accepts_id_card),
-            at("凭身份证放行", "admits by the ID card alone"),
-            at("不再凭身份证放行", "does not admit by the ID card alone any more"),
-        );
-        self.switch(
-            &path("standing_counts"),
-            (before.standing_counts, after.standing_counts),
-            at("拒绝黄码和红码", "refuses yellow and red standing"),
-            at(
-                "不再因黄码和红码拒绝",
-                "does not refuse yellow and red standing any more",
-            ),
-        );
-        let ages = [before, after].map(|place| milliseconds(place.max_knowledge_age_ms));
-        let age = subject("状态信息最长时效", "longest age of the knowledge");
-        self.value(&path("max_knowledge_age"), &age, &ages[0], &ages[1]);
-        self.switch(
-            &path("registers"),
-            (before.registers, after.registers),
-            at("登记每次扫码", "registers every scan"),
-            at("不再登记扫码", "does not register scans any more"),
-        );
     }
 
     fn of_channels(&mut self) {
@@ -362,6 +364,42 @@ impl<'p> Found<'p> {
         );
         let labels = [before, after].map(|channel| Both::of(&channel.label));
         self.value(&path("label"), &subject, &labels[0], &labels[1]);
+        self.of_acts(before, after);
+        self.switch(
+            &path("attests"),
+            (before.attests, after.attests),
+            at(
+                "可核实残疾人证和特殊人群",
+                "attests disability certificates and special groups",
+            ),
+            at(
+                "不再核实残疾人证和特殊人群",
+                "does not attest disability certificates and special groups any more",
+            ),
+        );
+        self.switch(
+            &path("needs_assertion"),
+            (before.needs_assertion, after.needs_assertion),
+            at(
+                "办理业务须经身份认证",
+                "demands that an identity provider authenticates the person",
+            ),
+            at(
+                "办理业务不再须经身份认证",
+                "does not demand any more that an identity provider authenticates the person",
+            ),
+        );
+    }
+
+    fn of_acts(&mut self, before: &ChannelPolicy, after: &ChannelPolicy) {
+        let path = |field: &str| format!("channels.{}.{field}", after.name);
+        let label = Both::of(&after.label);
+        let at = |zh: &str, en: &str| {
+            Both::new(
+                format!("“{}”{zh}", label.zh),
+                format!("The channel \"{}\" {en}", label.en),
+            )
+        };
         let numbers: BTreeSet<u8> = before
             .acts
             .iter()
@@ -397,30 +435,6 @@ impl<'p> Found<'p> {
                 );
             }
         }
-        self.switch(
-            &path("attests"),
-            (before.attests, after.attests),
-            at(
-                "可核实残疾人证和特殊人群",
-                "attests disability certificates and special groups",
-            ),
-            at(
-                "不再核实残疾人证和特殊人群",
-                "does not attest disability certificates and special groups any more",
-            ),
-        );
-        self.switch(
-            &path("needs_assertion"),
-            (before.needs_assertion, after.needs_assertion),
-            at(
-                "办理业务须经身份认证",
-                "demands that an identity provider authenticates the person",
-            ),
-            at(
-                "办理业务不再须经身份认证",
-                "does not demand any more that an identity provider authenticates the person",
-            ),
-        );
     }
 }
 
