@@ -13,6 +13,8 @@ pub const MIN_PURPOSE_CHARS: usize = 4;
 const TELEPHONE_DIGITS: usize = 11;
 /// Digits of the retired form of an ID number; the present form has more.
 const FEWEST_ID_DIGITS: usize = 15;
+/// So many separators may stand between two groups of a number.
+const MOST_SEPARATORS: u32 = 3;
 
 /// Why somebody looks at a person, a code or a scan. It must not contain a person's number.
 ///
@@ -37,14 +39,14 @@ pub fn purpose(text: &str) -> Result<&str, InvalidRequest> {
 fn has_personal_number(text: &str) -> bool {
     let mut run = Vec::new();
     let mut separators = 0;
-    for character in text.chars().chain(['!']) {
+    for character in text.chars().filter(|character| !is_invisible(*character)).chain(['!']) {
         match digit(character) {
             Some(digit) => {
-                run.push((digit, separators));
+                run.push((digit, if run.is_empty() { 0 } else { separators }));
                 separators = 0;
             }
-            // One separator joins groups of a number; two do not.
-            None if is_separator(character) && separators == 0 => separators = 1,
+            // A few separators join groups of a number.
+            None if is_separator(character) && separators < MOST_SEPARATORS => separators += 1,
             None => {
                 if is_personal(&run) {
                     return true;
@@ -58,12 +60,18 @@ fn has_personal_number(text: &str) -> bool {
 }
 
 fn is_separator(character: char) -> bool {
-    matches!(character, ' ' | '-' | '.' | '/' | '\u{a0}' | '\u{3000}' | '－' | '．')
+    let is_dash = matches!(character, '\u{2010}'..='\u{2015}' | '\u{2212}' | '-' | '－' | '_');
+    is_dash || character.is_whitespace() || matches!(character, '.' | '．' | '·' | '/' | '／')
+}
+
+/// Characters without a width; they separate nothing for a reader.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 /// Whether digits, each with the number of separators before it, contain a telephone number, or enough digits for an ID
 /// number in groups that are no dates.
-fn is_personal(run: &[(u32, i32)]) -> bool {
+fn is_personal(run: &[(u32, u32)]) -> bool {
     let telephone = run.windows(TELEPHONE_DIGITS).enumerate().any(|(at, window)| {
         let starts_a_group = at == 0 || window[0].1 > 0;
         let is_one_group = window[1..].iter().all(|(_, gap)| *gap == 0);
@@ -80,11 +88,22 @@ fn is_personal(run: &[(u32, i32)]) -> bool {
     telephone || (run.len() >= FEWEST_ID_DIGITS && !is_of_dates)
 }
 
-/// The value of a digit, also of a full-width one.
+/// The value of a digit: in ASCII, full-width, Arabic, in a mathematical alphabet, or as a Chinese numeral.
 fn digit(character: char) -> Option<u32> {
+    let from = |zero: char| u32::from(character) - u32::from(zero);
     match character {
-        '０'..='９' => Some(u32::from(character) - u32::from('０')),
-        _ => character.to_digit(10),
+        '0'..='9' => Some(from('0')),
+        '０'..='９' => Some(from('０')),
+        '٠'..='٩' => Some(from('٠')),
+        '۰'..='۹' => Some(from('۰')),
+        '\u{1d7ce}'..='\u{1d7ff}' => Some(from('\u{1d7ce}') % 10),
+        '零' => Some(0),
+        _ => {
+            let place = "〇一二三四五六七八九"
+                .chars()
+                .position(|numeral| numeral == character)?;
+            u32::try_from(place).ok()
+        }
     }
 }
 
@@ -292,6 +311,15 @@ mod tests {
             "complaint 17 13800138000",
             "call +8613800138000",
             "call 138.0013.8000",
+            "complaint of １１０１０５ １９４９１２３１ ００２Ｘ",
+            "id 110105  19491231   002X",
+            "1 1 0 1 0 5 1 9 4 9 1 2 3 1 0 0 2 X",
+            "call 138 – 0013 – 8000",
+            "call 138\u{200b}0013\u{200b}8000",
+            "call 138\u{a0}0013\u{3000}8000",
+            "电话一三八零零一三八〇〇〇",
+            "call ١٣٨٠٠١٣٨٠٠٠",
+            "call 𝟏𝟑𝟖𝟎𝟎𝟏𝟑𝟖𝟎𝟎𝟎",
         ] {
             let refused = purpose(text).map_err(|invalid| invalid.fault);
             assert_eq!(refused, Err(FieldFault::PersonalNumber), "{text}");
@@ -304,6 +332,8 @@ mod tests {
             "投诉核查",
             "complaint 2022-1103, gate 14",
             "case 20221103-118",
+            "from 2026-05-13 - 2026-06-12",
+            "二〇二六年五月的核查",
             &"长".repeat(200),
         ] {
             assert_eq!(purpose(text), Ok(text), "{text}");
