@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use citycode_service_kit::files::{self, FileError};
-use citycode_vault::log_binding::{self, BindingError, ForLog};
+pub use citycode_vault::log_binding::ForLog;
+use citycode_vault::log_binding::{self, BindingError};
 use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use citycode_audit::grpc::AuditGrpc;
 use citycode_audit::{Audit, AuditIndex, Observer};
@@ -18,7 +19,10 @@ use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{AppendOutcome, EventStore, Layout, LogId, Position, StreamState};
 use citycode_log_folds::holder_stream;
 use citycode_policy_file::SHANGHAI;
+use citycode_query_stream::Queries;
+use citycode_query_stream::embedded::{EmbeddedQueryStore, ForLog};
 use citycode_service_kit::clock::{ManualClock, UnixSeconds};
+use citycode_service_kit::entropy::OsEntropy;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_testkit::commit_of;
 use citycode_wire::proto::audit::v1 as proto;
@@ -209,6 +213,14 @@ fn position(position: Position) -> Option<proto::AsOf> {
     })
 }
 
+/// A stream of queries of its own for each audit service.
+fn queries(folder: &Path) -> Arc<Queries> {
+    static OPENED: AtomicU32 = AtomicU32::new(0);
+    let name = format!("queries-{}", OPENED.fetch_add(1, Ordering::Relaxed));
+    let store = EmbeddedQueryStore::open_for_log(&folder.join(name), &[1; 16], ForLog::Make);
+    Arc::new(Queries::new(Arc::new(store.expect("a stream")), Arc::new(OsEntropy)))
+}
+
 impl Running {
     async fn open(city: &City, folder: &Path) -> Self {
         let (mut index, from) = AuditIndex::open(folder, &*city.store).await.expect("an index");
@@ -219,7 +231,7 @@ impl Running {
             progress: progress.clone(),
             policy: Arc::new(citycode_policy_file::parse(SHANGHAI).expect("the policy")),
             records: None,
-            queries: None,
+            queries: Some(queries(folder)),
             trees: None,
             clock: Arc::clone(&city.clock) as _,
         };
