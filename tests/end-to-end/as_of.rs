@@ -132,7 +132,7 @@ async fn a_code_is_verified_for_the_past_and_the_city_is_counted() {
     // Lists have the time of a tick, and a list without codes was not published.
     let (status, signed) = list(&(issued.as_second() + 10).to_string()).await;
     assert!(matches!(status, 200 | 406), "{status}");
-    assert_eq!(signed.is_empty(), false);
+    assert!(!signed.is_empty());
     for (time, expected) in [("0", 404), ("99999999999", 406), ("today", 400)] {
         assert_eq!(list(time).await.0, expected, "{time}");
     }
