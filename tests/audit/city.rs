@@ -1,5 +1,7 @@
 //! A small city whose history follows from a seed.
 
+mod mishaps;
+
 use std::sync::Arc;
 
 use citycode_audit::{Audit, AuditIndex};

@@ -5,6 +5,7 @@
 mod agreement;
 mod city;
 mod export;
+mod faults;
 mod log_manipulations;
 mod manipulations;
 mod past;

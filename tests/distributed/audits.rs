@@ -19,7 +19,7 @@ use citycode_scan_records::{DAY_SECONDS, ScanNote, ScanRecords as _};
 use citycode_service_kit::clock::{Clock as _, ManualClock, SystemClock, UnixSeconds};
 use citycode_service_kit::files;
 use citycode_service_kit::health::HealthRegistry;
-use citycode_testkit::{IdNumbers, eventually, eventually_some};
+use citycode_testkit::{IdNumbers, Running, eventually, eventually_some};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
@@ -271,113 +271,131 @@ async fn add_record(city: &City, day: i64) {
     records.flush().await;
 }
 
+impl Audited {
+    /// Records scans, one message each, while revocation services are stopped and started, until the log has the digests of
+    /// all of them. Returns the day.
+    async fn record_and_seal(&mut self) -> i64 {
+        let second = self.city.start(&revocation(), "revocation-2", "").await;
+        let began = SystemClock::new().now().0;
+        for number in 0..4 {
+            let scan_id = format!("scan-{number}");
+            self.scan("staffed", "gate-7", &scan_id).await;
+            self.explained("gate-7", &scan_id).await;
+        }
+        let day = SystemClock::new().now().0 / DAY_SECONDS;
+        assert_eq!(day, began / DAY_SECONDS, "midnight passed during the test; repeat it");
+        let messages = ScansStream::open(&self.city, day).await.messages.len() as u64;
+        self.wait_for_digests(RecordStream::Scans, messages).await;
+        assert!(
+            SystemClock::new().now().0 - began < 120,
+            "digests enter the log within a minute"
+        );
+        // A service that starts later continues where the log ends.
+        let first = std::mem::replace(&mut self.services.revocation, second);
+        assert!(first.terminate(DEADLINE).await.success());
+        let third = self.city.start(&revocation(), "revocation-3", "").await;
+        let second = std::mem::replace(&mut self.services.revocation, third);
+        assert!(second.terminate(DEADLINE).await.success());
+        self.scan("staffed", "gate-7", "later").await;
+        self.explained("gate-7", "later").await;
+        self.wait_for_digests(RecordStream::Scans, messages + 1).await;
+        day
+    }
+
+    /// The city without the services that write records and digests.
+    async fn quiet(self, day: i64) -> Quiet {
+        let Services {
+            issuer,
+            revocation,
+            verifier,
+            audit,
+            portal,
+        } = self.services;
+        for service in [revocation, verifier] {
+            assert!(service.terminate(DEADLINE).await.success());
+        }
+        Quiet {
+            stream: ScansStream::open(&self.city, day).await,
+            city: self.city,
+            portal,
+            _others: [issuer, audit],
+        }
+    }
+}
+
+/// A city in which nobody writes records and digests.
+struct Quiet {
+    city: City,
+    portal: Running,
+    _others: [Running; 2],
+    stream: ScansStream,
+}
+
+impl Quiet {
+    async fn run(&self) -> Value {
+        audit(&self.city, self.portal.url(), "audit/run", json!({})).await
+    }
+
+    async fn assert_a_removed_message_is_missing(&self) {
+        let kept = |message: &StoredMessage| (message.sequence != 2).then(|| message.payload.to_vec());
+        self.stream.replace(kept).await;
+        let result = self.run().await;
+        assert_eq!(counts(&result), (1, 0, 0), "{result}");
+    }
+
+    /// `unreadable`: whether the other payload does not open under the day's key.
+    async fn assert_a_changed_message_is_altered(&self, payload: Vec<u8>, unreadable: bool) {
+        let replaced = |message: &StoredMessage| match message.sequence {
+            2 => payload.clone(),
+            _ => message.payload.to_vec(),
+        };
+        self.stream.replace(|message| Some(replaced(message))).await;
+        let result = self.run().await;
+        assert_eq!(counts(&result), (0, 0, 1), "{result}");
+        let number = |name: &str| result["altered"][0][name].as_u64().expect("a number");
+        assert!(
+            (number("first")..number("first") + number("count")).contains(&2),
+            "{result}"
+        );
+        let found = result["not_recomputable"].get("unreadable_batch");
+        assert_eq!(found.is_some(), unreadable, "{result}");
+    }
+
+    async fn assert_an_added_message_is_extra(&self, day: i64) {
+        self.stream.replace(|message| Some(message.payload.to_vec())).await;
+        assert_eq!(counts(&self.run().await), (0, 0, 0));
+        add_record(&self.city, day).await;
+        // Until a minute has passed, the batch could still get its digest.
+        eventually("the added batch is found", 2 * PATIENCE, || async {
+            counts(&self.run().await) == (0, 1, 0)
+        })
+        .await;
+    }
+}
+
+/// Missing, extra and altered batches.
+fn counts(result: &Value) -> (u64, u64, usize) {
+    let number = |name: &str| result[name].as_u64().expect("a number");
+    let altered = result["altered"].as_array().expect("a list").len();
+    (number("missing"), number("extra"), altered)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r26_records_that_are_removed_changed_or_added_on_nats_are_found_by_their_digests() {
     let mut audited = Audited::open(City::on_one().await).await;
-    let second = audited.city.start(&revocation(), "revocation-2", "").await;
-    let began = SystemClock::new().now().0;
-    // One message each, because the next scan waits until the last one is written.
-    for number in 0..4 {
-        let scan_id = format!("scan-{number}");
-        audited.scan("staffed", "gate-7", &scan_id).await;
-        audited.explained("gate-7", &scan_id).await;
-    }
-    let day = SystemClock::new().now().0 / DAY_SECONDS;
-    assert_eq!(day, began / DAY_SECONDS, "midnight passed during the test; repeat it");
-    let count = async |audited: &Audited| ScansStream::open(&audited.city, day).await.messages.len() as u64;
-    let messages = count(&audited).await;
-    audited.wait_for_digests(RecordStream::Scans, messages).await;
-    assert!(
-        SystemClock::new().now().0 - began < 120,
-        "digests enter the log within a minute"
-    );
-
-    // A service that starts later continues where the log ends.
-    let killed = std::mem::replace(&mut audited.services.revocation, second);
-    assert!(killed.terminate(DEADLINE).await.success());
-    let third = audited.city.start(&revocation(), "revocation-3", "").await;
-    let killed = std::mem::replace(&mut audited.services.revocation, third);
-    assert!(killed.terminate(DEADLINE).await.success());
-    audited.scan("staffed", "gate-7", "later").await;
-    audited.explained("gate-7", "later").await;
-    audited.wait_for_digests(RecordStream::Scans, messages + 1).await;
-
-    let result = audited.audit("audit/run", json!({})).await;
-    assert_eq!(result["altered"], json!([]), "{result}");
-    assert_eq!(
-        (&result["missing"], &result["extra"]),
-        (&json!(0), &json!(0)),
-        "{result}"
-    );
+    let day = audited.record_and_seal().await;
+    let quiet = audited.quiet(day).await;
+    let result = quiet.run().await;
+    assert_eq!(counts(&result), (0, 0, 0), "{result}");
     assert_eq!(result["scans"], result["agree"], "{result}");
 
-    // From here on nobody writes records or digests.
-    let Audited { city, services, .. } = audited;
-    let Services {
-        issuer: _issuer,
-        revocation,
-        verifier,
-        audit: _audit,
-        portal,
-    } = services;
-    for service in [revocation, verifier] {
-        assert!(service.terminate(DEADLINE).await.success());
-    }
-    let run = async || audit(&city, portal.url(), "audit/run", json!({})).await;
-    let stream = ScansStream::open(&city, day).await;
-    let all = stream.messages.len();
-    assert_eq!(all as u64, messages + 1);
-    let original = |message: &StoredMessage| message.payload.to_vec();
-
-    stream
-        .replace(|message| (message.sequence != 2).then(|| original(message)))
-        .await;
-    let result = run().await;
-    assert_eq!(
-        (&result["missing"], &result["extra"]),
-        (&json!(1), &json!(0)),
-        "{result}"
-    );
-
-    // A message that opens under the day's key, and one that does not.
-    let other = stream.payload(3);
-    let mut changed = stream.payload(2);
-    *changed.last_mut().expect("bytes") ^= 1;
-    for (payload, unreadable) in [(other, Value::Null), (changed, json!(1))] {
-        let payload = |message: &StoredMessage| match message.sequence {
-            2 => payload.clone(),
-            _ => original(message),
-        };
-        stream.replace(|message| Some(payload(message))).await;
-        let result = run().await;
-        assert_eq!(
-            (&result["missing"], &result["extra"]),
-            (&json!(0), &json!(0)),
-            "{result}"
-        );
-        let altered = &result["altered"][0];
-        let (first, count) = (
-            altered["first"].as_u64().expect("a number"),
-            altered["count"].as_u64().expect("a number"),
-        );
-        assert!((first..first + count).contains(&2), "{result}");
-        assert_eq!(result["altered"].as_array().map(Vec::len), Some(1), "{result}");
-        assert_eq!(result["not_recomputable"]["unreadable_batch"], unreadable, "{result}");
-    }
-
-    stream.replace(|message| Some(original(message))).await;
-    let result = run().await;
-    assert_eq!(
-        (&result["altered"], &result["extra"]),
-        (&json!([]), &json!(0)),
-        "{result}"
-    );
-    add_record(&city, day).await;
-    // Until a minute has passed, the batch could still get its digest.
-    eventually("the added batch is found", 2 * PATIENCE, || async {
-        run().await["extra"] == 1
-    })
-    .await;
+    quiet.assert_a_removed_message_is_missing().await;
+    let copied = quiet.stream.payload(3);
+    quiet.assert_a_changed_message_is_altered(copied, false).await;
+    let mut damaged = quiet.stream.payload(2);
+    *damaged.last_mut().expect("bytes") ^= 1;
+    quiet.assert_a_changed_message_is_altered(damaged, true).await;
+    quiet.assert_an_added_message_is_extra(day).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,18 +17,20 @@ use anyhow::{Context as _, Result, ensure};
 use citycode_audit::{Audit, AuditIndex};
 use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::admission::{IdCheck, ProofState, Reason};
-use citycode_domain::event::{CodeRevoked, Event, Sealed};
+use citycode_domain::event::{CodeRevoked, Event, Sealed, SigningKeyAdded};
 use citycode_domain::ids::{CodeId, Position};
+use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Progress, follow};
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, SubscriptionBatch};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 use citycode_policy_file::{PolicyFile, SHANGHAI};
 use citycode_projection::bench_support::{CityLog, code};
-use citycode_replay::{Timeline, recompute};
+use citycode_replay::{Recomputed, Timeline, recompute};
 use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_scan_records::{Basis, RecordArchive as _, ScanNote, ScanRecord, ScanRecords as _, ShownEvidence, day_of};
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::entropy::OsEntropy;
+use citycode_token::SigningKey;
 use citycode_wire::request::HistoryQuery;
 
 use crate::replay::{CityCommits, write_city};
@@ -70,10 +72,22 @@ fn timeline(report: &mut Report, codes: u64) -> Result<Timeline> {
     let policy = PolicyFile::parse(SHANGHAI)?;
     let adopted = log.commit(0, vec![Event::PolicyAdopted(policy.adopted())]);
     timeline.fold(&adopted.as_commit())?;
+    let key = SigningKey::from_seed([3; 32]);
+    let added = SigningKeyAdded {
+        key_id: key.key_id(),
+        public_key: key.public_key(),
+        signs_from: Timestamp(0),
+    };
+    let added = log.commit(0, vec![Event::SigningKeyAdded(added)]);
+    timeline.fold(&added.as_commit())?;
     let start = Instant::now();
     for number in 0..codes {
         let born = log.next_code(number);
-        let issue = log.commit(number, vec![born.issued(None)]);
+        let mut issued = born.issued(None);
+        if let Event::CodeIssued(issued) = &mut issued {
+            issued.key_id = key.key_id();
+        }
+        let issue = log.commit(number, vec![issued]);
         let revoked = CodeRevoked {
             code: born.code_ref(),
             reason: Sealed::default(),
@@ -110,7 +124,7 @@ fn note<'a>(timeline: &Timeline, number: u64, scan_id: &'a str) -> Result<ScanNo
                 proof: ProofState::Absent,
                 id_check: IdCheck::None,
             },
-            keys_sequence: 0,
+            keys_sequence: u64::MAX >> 16,
             keys_age_ms: 40,
             code_age_ms: 40,
             confined: false,
@@ -132,7 +146,8 @@ async fn verdicts(report: &mut Report, timeline: &Timeline, codes: u64, scans: u
     }
     records.flush().await;
     let (archive, day) = (records.archive(), day_of(SCANNED_AT)?);
-    let judged = |record: &ScanRecord| u64::from(recompute(record, timeline).is_ok());
+    let is_revoked = |recomputed: Recomputed| recomputed.verdict.reason == Reason::Revoked;
+    let judged = |record: &ScanRecord| u64::from(recompute(record, timeline).is_ok_and(is_revoked));
     let (mut from, mut read, mut recomputed) = (0, 0, 0);
     let mut kept = Vec::new();
     let start = Instant::now();

@@ -14,12 +14,14 @@
 mod keys;
 mod life;
 mod lives;
+mod losses;
 mod recompute;
 mod steps;
 mod timeline;
 
 pub use keys::{KeyChange, KeyHistory};
 pub use life::{CodeLife, LifeChange};
+pub use losses::Losses;
 pub use recompute::{AsOf, NotRecomputable, Recomputed, ShownCode, judge_at, judge_code, recompute};
 pub use steps::{Outcome, Step, steps_of};
-pub use timeline::{PolicyInLog, SealedBatches, Timeline, TimelineError};
+pub use timeline::{LogFault, PolicyInLog, SealedBatches, Timeline, TimelineError};

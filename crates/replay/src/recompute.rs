@@ -173,6 +173,13 @@ pub fn judge_code(
     timeline: &Timeline,
 ) -> Result<Recomputed, NotRecomputable> {
     let life = timeline.life(shown.code_id).filter(|life| is_of(life, shown));
+    if life.is_some_and(|life| !may_verify(&life, basis.keys_sequence, at, timeline)) {
+        return Ok(Recomputed {
+            verdict: Reason::BadSignature.verdict(),
+            status: Some(Status::NeverIssued),
+            stale_by_age: is_stale(basis, place),
+        });
+    }
     let known = life.filter(|life| as_of.knows(life));
     let (claims, status) = match (known, life, &basis.not_in_log) {
         (Some(life), _, _) => (claims_of(&life), as_of.status_of(&life)),
@@ -212,6 +219,13 @@ fn kind_of(policy: &Policy, kind: CodeKind) -> Option<&KindPolicy> {
 
 fn is_of(life: &CodeLife<'_>, shown: &ShownCode<'_>) -> bool {
     life.claims == *shown.claims
+}
+
+/// Whether the signing key of a code, as the verifier knew the keys, could verify it at an instant. An instant outside of
+/// the key's window makes every signature bad (R25).
+fn may_verify(life: &CodeLife<'_>, keys_sequence: u64, at: Timestamp, timeline: &Timeline) -> bool {
+    let keys = timeline.keys().change_up_to(keys_sequence);
+    keys.is_some_and(|keys| keys.keyring.covers(life.key_id, life.issued_at, at))
 }
 
 /// The status of a code that the log does not have with these claims.

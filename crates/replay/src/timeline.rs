@@ -15,9 +15,10 @@ use citycode_token::KeyringError;
 use crate::keys::KeyHistory;
 use crate::life::{CodeLife, LifeChange};
 use crate::lives::{Full, Lives};
+use crate::losses::Losses;
 
-/// Why a commit cannot be folded. Each of these means that the log is not what honest writers write.
-#[derive(Debug, thiserror::Error)]
+/// Why an event cannot be folded. Each of these means that the log is not what correct writers write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TimelineError {
     /// Two codes have the same id.
     #[error("code {0} was issued twice")]
@@ -43,6 +44,18 @@ pub struct PolicyInLog {
     /// When it was adopted.
     pub adopted_at: Timestamp,
 }
+
+/// A commit that is damaged, or that no correct writer appends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogFault {
+    /// Where it is.
+    pub position: Position,
+    /// What is wrong; contains nothing of the commit but ids of codes and keys.
+    pub what: String,
+}
+
+/// Faults that a timeline keeps; all are counted.
+const MAX_FAULTS: usize = 100;
 
 /// Batches of scan records whose digest is in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,9 +92,15 @@ impl RevokedRange {
 pub struct Timeline {
     lives: Lives,
     ranges: Vec<RevokedRange>,
+    losses: Losses,
     keys: KeyHistory,
-    policies: HashMap<PolicyDigest, PolicyInLog>,
+    /// Every adoption, in the order of the log: a policy may be adopted again after another one.
+    adoptions: Vec<(PolicyDigest, PolicyInLog)>,
+    /// The first adoption of each policy.
+    policies: HashMap<PolicyDigest, usize>,
     sealed: Vec<SealedBatches>,
+    faults: Vec<LogFault>,
+    faults_total: u64,
 }
 
 impl Timeline {
@@ -93,13 +112,41 @@ impl Timeline {
 
     /// Folds a commit. The commits of each partition must come in order; partitions and buckets may be left out.
     ///
+    /// An event that cannot be folded changes nothing, and is one of [`Timeline::faults`]; the following events are folded,
+    /// so that one bad commit does not hide the rest of the log.
+    ///
     /// # Errors
-    /// [`TimelineError`]; the events of the commit before the bad one are folded.
+    /// The first [`TimelineError`] of the commit.
     pub fn fold(&mut self, commit: &Commit<'_>) -> Result<(), TimelineError> {
+        self.losses.read(commit.position, commit.decided_at);
+        let mut first = Ok(());
         for event in commit.events {
-            self.fold_event(event, commit.position, commit.decided_at)?;
+            if let Err(error) = self.fold_event(event, commit.position, commit.decided_at) {
+                self.note_fault(commit.position, error.to_string());
+                first = first.and(Err(error));
+            }
         }
-        Ok(())
+        first
+    }
+
+    /// Notes a commit that a caller could not read.
+    pub fn note_fault(&mut self, position: Position, what: String) {
+        self.faults_total += 1;
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(LogFault { position, what });
+        }
+    }
+
+    /// The first hundred faults, in the order of reading.
+    #[must_use]
+    pub fn faults(&self) -> &[LogFault] {
+        &self.faults
+    }
+
+    /// How many faults there are.
+    #[must_use]
+    pub fn faults_total(&self) -> u64 {
+        self.faults_total
     }
 
     fn fold_event(&mut self, event: &Event, position: Position, decided_at: Timestamp) -> Result<(), TimelineError> {
@@ -107,11 +154,13 @@ impl Timeline {
             Event::PolicyAdopted(adopted) => {
                 // Verdicts under a policy that cannot be read any more are not recomputed; the others are.
                 if let Ok(file) = PolicyFile::of(adopted) {
-                    self.policies.entry(file.digest).or_insert(PolicyInLog {
+                    self.policies.entry(file.digest).or_insert(self.adoptions.len());
+                    let adopted = PolicyInLog {
                         policy: file.policy,
                         position,
                         adopted_at: decided_at,
-                    });
+                    };
+                    self.adoptions.push((file.digest, adopted));
                 }
             }
             Event::ScanBatchesSealed(sealed) => {
@@ -121,12 +170,15 @@ impl Timeline {
                     decided_at,
                 }))
             }
-            Event::IndexRangeRevoked(range) => self.ranges.push(RevokedRange {
-                list: range.list,
-                first_index: range.first_index,
-                count: range.count,
-                decided_at,
-            }),
+            Event::IndexRangeRevoked(range) => {
+                self.losses.accepted(decided_at);
+                self.ranges.push(RevokedRange {
+                    list: range.list,
+                    first_index: range.first_index,
+                    count: range.count,
+                    decided_at,
+                });
+            }
             Event::SigningKeyAdded(_) | Event::SigningKeyRetired(_) | Event::SigningKeyCompromised(_) => {
                 self.keys.fold(event, position.sequence.0, decided_at)?;
             }
@@ -193,21 +245,32 @@ impl Timeline {
         !self.ranges.is_empty()
     }
 
+    /// The losses of changes that were accepted in this log.
+    #[must_use]
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// The same for a caller that learns of losses before it folds the log.
+    pub fn losses_mut(&mut self) -> &mut Losses {
+        &mut self.losses
+    }
+
     /// The signing keys.
     #[must_use]
     pub fn keys(&self) -> &KeyHistory {
         &self.keys
     }
 
-    /// A policy by its digest.
+    /// A policy by its digest, as it was adopted first.
     #[must_use]
     pub fn policy(&self, digest: PolicyDigest) -> Option<&PolicyInLog> {
-        self.policies.get(&digest)
+        self.policies.get(&digest).map(|first| &self.adoptions[*first].1)
     }
 
-    /// Every adopted policy, in no particular order.
+    /// Every adoption of a policy, in the order of the log. A policy that was adopted again is there again.
     pub fn policies(&self) -> impl Iterator<Item = (PolicyDigest, &PolicyInLog)> {
-        self.policies.iter().map(|(digest, policy)| (*digest, policy))
+        self.adoptions.iter().map(|(digest, policy)| (*digest, policy))
     }
 
     /// The digests of scan records, in the order of the log.

@@ -233,11 +233,21 @@ impl Contexts {
     }
 }
 
+/// Encodes records of one day as a chunk; nothing if there are none. [`read_chunk`] is the inverse.
+#[must_use]
+pub fn write_chunk(records: &[ScanRecord]) -> Vec<u8> {
+    let mut chunk = Chunk::default();
+    for record in records {
+        chunk.push(&record.scan, record.shown.as_ref());
+    }
+    chunk.bytes
+}
+
 /// Parses the records of a chunk of a day (days since 1970, UTC), in order.
 ///
 /// # Errors
 /// The format is unknown, or the chunk is damaged.
-pub(crate) fn read_chunk(day: u32, chunk: &[u8]) -> Result<Vec<ScanRecord>, RecordsError> {
+pub fn read_chunk(day: u32, chunk: &[u8]) -> Result<Vec<ScanRecord>, RecordsError> {
     let records = match chunk.split_first_chunk::<2>() {
         Some((&VERSION_2, entries)) => read_version_2(day, entries),
         _ => read_version_1(day, chunk),

@@ -9,6 +9,7 @@
 //!              table registered-4  (device, scan id) hashed:16 → day:u32 and sealed record
 //!              table extent-1      () → writes:u64, newest day:u32
 //!              table recorded-1    day:u32 → the last batch whose digest is in the log:u64
+//!              table writers-1     (day:u32, first batch:u64) → the random id of the process that wrote from there on:8
 //!              table log-1         the log of the records; see `citycode_vault::log_binding`
 //! keys/DAY.key 32 bytes, 0600      day = days since 1970 (UTC)
 //! ```
@@ -166,8 +167,8 @@ impl EmbeddedScanRecords {
         EmbeddedArchive(Arc::clone(&self.shared))
     }
 
-    /// The batches whose digests were not marked as recorded in the log, at most one entry for each day and writer.
-    /// Blocks its thread.
+    /// The batches whose digests were not marked as recorded in the log: an entry for each day and writer, and more if
+    /// batches are missing. Blocks its thread.
     ///
     /// # Errors
     /// [`RecordsError`].
@@ -181,6 +182,15 @@ impl EmbeddedScanRecords {
     /// [`RecordsError`]; they are returned by [`Self::unrecorded`] again.
     pub fn mark_recorded(&self, batches: &[ScanBatches]) -> Result<(), RecordsError> {
         self.shared.store.mark_recorded(batches)
+    }
+
+    /// Forgets which batches have digests in the log, after the log lost changes: all digests are appended again. Blocks its
+    /// thread.
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub fn forget_recorded(&self) -> Result<(), RecordsError> {
+        self.shared.store.forget_recorded()
     }
 
     /// Destroys records and keys of days before `first_kept` (days since 1970).

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 pub use archive::{Batch, Batches, RecordArchive};
+pub use chunk::{read_chunk, write_chunk};
 pub use record::{Basis, NotInLog, ScanNote, ScanRecord, ShownEvidence};
 
 /// Seconds of a UTC day.

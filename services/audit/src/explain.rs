@@ -7,7 +7,7 @@ use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
 use citycode_log_folds::keys_stream;
 use citycode_query_stream::QueryKind;
-use citycode_replay::{AsOf, CodeLife, PolicyInLog, Recomputed, Timeline, recompute, steps_of};
+use citycode_replay::{AsOf, CodeLife, NotRecomputable, PolicyInLog, Recomputed, Timeline, recompute, steps_of};
 use citycode_scan_records::{Batch, RecordArchive, ScanRecord, day_of};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_token::TokenError;
@@ -67,6 +67,11 @@ impl Audit {
             Some((basis.policy, policy))
         });
         match recompute(record, &timeline) {
+            Ok(recomputed) if recomputed.verdict.reason != record.scan.reason && self.rests_on_lost(record).await? => {
+                NotRecomputable::LostChanges
+                    .name()
+                    .clone_into(&mut answer.not_recomputable);
+            }
             Ok(recomputed) => {
                 answer.agrees = Some(recomputed.verdict.reason == record.scan.reason);
                 self.complete(&mut answer, &recomputed, policy);
@@ -79,6 +84,19 @@ impl Audit {
             Err(why) => answer.not_recomputable = why.name().to_owned(),
         }
         Ok(answer)
+    }
+
+    /// Whether a record rests on commits that were lost since: what is at its position now was decided after the loss.
+    async fn rests_on_lost(&self, record: &ScanRecord) -> Result<bool, Problem> {
+        let mut timeline = Timeline::new();
+        self.add_losses(&mut timeline).await?;
+        let at = Timestamp(record.scan.at);
+        if !timeline.losses().is_followed(at) {
+            return Ok(false);
+        }
+        let there = self.store.read_at(record.scan.position).await;
+        let there = there.map_err(|error| unavailable(&error))?;
+        Ok(there.is_none_or(|commit| timeline.losses().is_between(at, Timestamp(commit.commit.decided_at))))
     }
 
     /// What a verifier that knew everything of an instant would have answered, and which code it was.

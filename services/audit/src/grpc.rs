@@ -23,6 +23,7 @@ use citycode_wire::request::{
 };
 use futures::Stream;
 use futures::stream;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tonic::{Request, Response, Status};
 
@@ -406,13 +407,24 @@ impl RowSink for Sender<ExportResponse> {
     }
 }
 
-/// The updates of a task, which is spawned here and ends when the caller leaves.
+/// The updates of a task, which is spawned here and ends when the caller leaves or the connection is closed, as at a stop of
+/// the service. Recomputing is work for a processor, so the task has a thread for blocking work.
 fn updates<T: Update, F>(task: impl FnOnce(Sender<T>) -> F) -> Updates<T>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(WAITING);
-    tokio::spawn(task(Sender(sender)));
+    let caller = sender.clone();
+    let work = task(Sender(sender));
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        runtime.block_on(async move {
+            tokio::select! {
+                () = work => {}
+                () = caller.closed() => {}
+            }
+        });
+    });
     Box::pin(stream::unfold(receiver, |mut receiver| async move {
         let update = receiver.recv().await?;
         Some((update, receiver))

@@ -1,9 +1,11 @@
 //! The log as replay sees it: the timeline of the whole log, or of one code.
 
+use citycode_domain::event::Event;
 use citycode_domain::ids::CodeId;
+use citycode_domain::time::Timestamp;
 use citycode_event_store::{LogPosition, RecordedCommit, Revision, SubscriptionBatch};
-use citycode_log_folds::{folded_events, keys_stream, policies_stream, projected};
-use citycode_replay::Timeline;
+use citycode_log_folds::{events_of, folded_events, keys_stream, policies_stream, projected};
+use citycode_replay::{Timeline, TimelineError};
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::audit::v1::AuditProgress;
 
@@ -20,10 +22,12 @@ impl Audit {
     /// `unavailable` if the log cannot be read or folded, or the observer ends the reading.
     pub(crate) async fn whole_timeline(&self, observer: &mut dyn Observer) -> Result<(Timeline, LogPosition), Problem> {
         let heads = self.store.heads().await.map_err(|error| unavailable(&error))?;
+        let mut timeline = Timeline::new();
+        self.add_losses(&mut timeline).await?;
         let start = LogPosition::start(self.store.layout().partitions());
         let subscribed = self.store.subscribe_to_all(start).await;
         let mut subscription = subscribed.map_err(|error| unavailable(&error))?;
-        let (mut timeline, mut read, mut reported) = (Timeline::new(), 0, 0);
+        let (mut read, mut reported) = (0, 0);
         while !reaches(subscription.position(), &heads) {
             let batch = subscription.next_batch().await.map_err(|error| unavailable(&error))?;
             let SubscriptionBatch::Commits(commits) = batch else {
@@ -57,13 +61,50 @@ impl Audit {
         Ok(timeline)
     }
 
-    /// Adds a code to a timeline without codes; nothing if the log does not have the code.
+    /// Adds a code to a timeline without codes. If the log does not have the code, adds the places of status lists that were
+    /// revoked because changes of the log were lost: the code may be one of them.
     ///
     /// # Errors
-    /// `unavailable` if the log cannot be read or folded.
+    /// `unavailable` if the log cannot be read.
     pub(crate) async fn add_code(&self, timeline: &mut Timeline, code_id: CodeId) -> Result<(), Problem> {
-        let commits = self.commits_about(code_id).await?.unwrap_or_default();
+        let Some(commits) = self.commits_about(code_id).await? else {
+            for commit in self.losses().await? {
+                fold(timeline, &commit)?;
+            }
+            return Ok(());
+        };
         commits.iter().try_for_each(|commit| fold(timeline, commit))
+    }
+
+    /// Notes the accepted losses of changes, so that a timeline learns where the log continues after each.
+    ///
+    /// # Errors
+    /// `unavailable` if the log cannot be read.
+    pub(crate) async fn add_losses(&self, timeline: &mut Timeline) -> Result<(), Problem> {
+        for commit in self.losses().await? {
+            timeline.losses_mut().accepted(Timestamp(commit.commit.decided_at));
+        }
+        Ok(())
+    }
+
+    /// The commits by which losses of changes were made safe. They are in the streams of leases, which are few and short
+    /// compared with the log.
+    async fn losses(&self) -> Result<Vec<RecordedCommit>, Problem> {
+        let layout = self.store.layout();
+        let mut losses = Vec::new();
+        for partition in layout.all_partitions() {
+            let leases = self
+                .store
+                .read_bucket(layout.lease_bucket(partition), Revision::EMPTY)
+                .await;
+            let mut leases = leases.map_err(|error| unavailable(&error))?;
+            leases.retain(|commit| {
+                let events = events_of(commit).unwrap_or_default();
+                events.iter().any(|event| matches!(event, Event::IndexRangeRevoked(_)))
+            });
+            losses.append(&mut leases);
+        }
+        Ok(losses)
     }
 }
 
@@ -82,11 +123,23 @@ fn reaches(position: &LogPosition, heads: &LogPosition) -> bool {
         .all(|((_, read), (_, head))| read >= head)
 }
 
+/// Folds a commit. One that cannot be read or folded is a fault of the timeline.
+///
+/// # Errors
+/// `unavailable` if the log is too large for a timeline.
 fn fold(timeline: &mut Timeline, commit: &RecordedCommit) -> Result<(), Problem> {
     if commit.foreign.is_some() {
         return Ok(());
     }
-    let events = folded_events(commit).map_err(|error| unavailable(&error))?;
-    let folded = timeline.fold(&projected(commit, &events));
-    folded.map_err(|error| unavailable(&format!("at {}: {error}", commit.position)))
+    match folded_events(commit) {
+        Ok(events) => match timeline.fold(&projected(commit, &events)) {
+            Err(error @ TimelineError::TooLarge(_)) => Err(unavailable(&error)),
+            // The timeline keeps other faults.
+            Err(_) | Ok(()) => Ok(()),
+        },
+        Err(error) => {
+            timeline.note_fault(commit.position, error.to_string());
+            Ok(())
+        }
+    }
 }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use citycode_domain::ids::ScanWriterId;
+use citycode_domain::time::Timestamp;
 use citycode_event_store::{Layout, LogPosition, Partition, Position, Sequence};
 use citycode_log_folds::keys_stream;
-use citycode_replay::{NotRecomputable, Recomputed, SealedBatches, Timeline, judge_at, recompute};
+use citycode_replay::{LogFault, NotRecomputable, Recomputed, SealedBatches, Timeline, judge_at, recompute};
 use citycode_scan_records::{Batch, BatchesDigest, ScanRecord, day_of};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1 as proto;
@@ -19,6 +20,9 @@ use crate::history::{Audit, sent_position, unavailable};
 const MAX_LISTED: usize = 100;
 /// Digests must enter the log within this time; batches whose records are older should have one.
 const SEALED_WITHIN_SECONDS: i64 = 60;
+
+/// The reason for a batch whose digest was lost with changes of the log.
+const LOST_DIGEST: &str = "lost_digest";
 
 /// Receives the progress of an audit.
 pub trait Observer: Send {
@@ -63,7 +67,7 @@ struct DayBatches {
 
 struct BatchSeen {
     digest: [u8; 32],
-    /// The newest record; the earliest instant if it cannot be read.
+    /// The newest record; the earliest instant if it cannot be read, the latest if there is none.
     newest: i64,
     /// Whether its digest is in the log.
     sealed: bool,
@@ -195,6 +199,13 @@ impl ReplayedLog {
             partition: self.keys,
             sequence: Sequence(scan.basis.map_or(0, |basis| basis.keys_sequence)),
         };
+        let losses = self.timeline.losses();
+        let is_lost = |position| losses.is_lost(position, Timestamp(scan.at));
+        // A verdict on nothing or on a card depends on no signing key.
+        let needs_keys = scan.code_id.is_some();
+        if is_lost(scan.position) || (needs_keys && is_lost(keys)) {
+            return Err(NotRecomputable::LostChanges.name());
+        }
         if is_past(scan.position) || is_past(keys) {
             return Err("newer_than_replay");
         }
@@ -246,14 +257,14 @@ impl Run<'_> {
 
     fn batch(&mut self, batch: &Batch, seen: &mut DayBatches, differing: &mut Vec<Differing>) {
         let name = (batch.writer, batch.number);
-        let records = match &batch.records {
-            Ok(records) => &records[..],
+        let (records, without) = match &batch.records {
+            Ok(records) => (&records[..], i64::MAX),
             Err(_) => {
                 self.counts.not("unreadable_batch");
-                &[]
+                (&[][..], i64::MIN)
             }
         };
-        let newest = records.iter().map(|record| record.scan.at).max().unwrap_or(i64::MIN);
+        let newest = records.iter().map(|record| record.scan.at).max().unwrap_or(without);
         let digest = batch.digest;
         let sealed = false;
         seen.digests.insert(name, BatchSeen { digest, newest, sealed });
@@ -323,8 +334,15 @@ impl Run<'_> {
                 match seen.digests.get_mut(&(writer, number)) {
                     Some(batch) => {
                         digest.add_digest(&batch.digest);
-                        let late = sealed.decided_at.0.saturating_sub(batch.newest) > SEALED_WITHIN_SECONDS;
-                        self.sealed_late += u64::from(!batch.sealed && late);
+                        if !batch.sealed && sealed.decided_at.0.saturating_sub(batch.newest) > SEALED_WITHIN_SECONDS {
+                            // After a loss of the log, digests that were lost with it are appended again.
+                            let losses = self.log.timeline.losses();
+                            if losses.is_between(Timestamp(batch.newest), sealed.decided_at) {
+                                self.counts.not(LOST_DIGEST);
+                            } else {
+                                self.sealed_late += 1;
+                            }
+                        }
                         batch.sealed = true;
                     }
                     None => {
@@ -341,12 +359,13 @@ impl Run<'_> {
         }
         self.missing += missing.len() as u64;
         // A batch that was just written, or while the log took no appends, need not have a digest yet; one below the
-        // writer's last digest must have one.
+        // writer's last digest must have one. On a day without any digest the log did not have them yet.
         let has_later = |writer: &ScanWriterId, number: u64| last_sealed.get(writer).is_some_and(|last| number < *last);
-        let is_due = |batch: &BatchSeen| batch.newest < self.now - SEALED_WITHIN_SECONDS;
-        let unsealed = seen.digests.iter().filter(|((writer, number), batch)| {
-            !batch.sealed && (has_later(writer, *number) || (is_due(batch) && last_sealed.contains_key(writer)))
-        });
+        let is_due = |batch: &BatchSeen| batch.newest < self.now - SEALED_WITHIN_SECONDS && !last_sealed.is_empty();
+        let unsealed = seen
+            .digests
+            .iter()
+            .filter(|((writer, number), batch)| !batch.sealed && (has_later(writer, *number) || is_due(batch)));
         self.extra += unsealed.count() as u64;
         for Differing { mut difference, batch } in differing {
             if altered
@@ -375,6 +394,8 @@ impl Run<'_> {
             sealed_late: self.sealed_late,
             not_recomputable: self.counts.not_recomputable.clone(),
             altered: self.altered.clone(),
+            log_faults: self.log.timeline.faults().iter().map(log_fault).collect(),
+            log_faults_total: self.log.timeline.faults_total(),
         }
     }
 }
@@ -382,6 +403,13 @@ impl Run<'_> {
 fn numbers(sealed: &SealedBatches) -> std::ops::Range<u64> {
     let first = sealed.batches.first;
     first..first.saturating_add(u64::from(sealed.batches.count))
+}
+
+fn log_fault(fault: &LogFault) -> proto::UnfoldedCommit {
+    proto::UnfoldedCommit {
+        position: Some(sent_position(fault.position)),
+        what: fault.what.clone(),
+    }
 }
 
 fn altered_batches(sealed: &SealedBatches) -> proto::AlteredBatches {

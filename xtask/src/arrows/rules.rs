@@ -93,6 +93,7 @@ const CRATES: [(&str, &[&str]); 29] = [
             "policy-file",
             "qr",
             "residents-file",
+            "scan-records",
             "transparency",
             "event-store",
         ],

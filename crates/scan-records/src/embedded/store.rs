@@ -26,6 +26,9 @@ const REGISTERED: TableDefinition<'_, [u8; 16], (u32, &[u8])> = TableDefinition:
 const EXTENT: TableDefinition<'_, (), (u64, u32)> = TableDefinition::new("extent-1");
 /// The last batch of each day whose digest is in the log.
 const RECORDED: TableDefinition<'_, u32, u64> = TableDefinition::new("recorded-1");
+/// The writer of a day's batches from a number on. Batches before the first entry are of a release without writers, and have
+/// the writer zero.
+const WRITERS: TableDefinition<'_, (u32, u64), [u8; 8]> = TableDefinition::new("writers-1");
 const DATABASE_FILE: &str = "scans.redb";
 const CONTEXT: &[u8] = b"citycode-scan-record-v4";
 const CHUNK_CONTEXT: &[u8] = b"citycode-scan-chunk-v3";
@@ -35,6 +38,9 @@ pub(super) struct Store {
     database: Database,
     keys: PathBuf,
     entropy: Arc<dyn Entropy>,
+    /// The writer of this process's batches: random, so that the numbers of batches that a restore from a backup lost are
+    /// not used again under the same writer.
+    writer: ScanWriterId,
     open: Mutex<Option<(u32, HolderKey)>>,
 }
 
@@ -72,11 +78,16 @@ impl Store {
         transaction.open_table(REGISTERED).map_err(failed)?;
         transaction.open_table(EXTENT).map_err(failed)?;
         transaction.open_table(RECORDED).map_err(failed)?;
+        transaction.open_table(WRITERS).map_err(failed)?;
         transaction.commit().map_err(failed)?;
+        let mut writer = entropy.array::<8>();
+        // Small numbers are the writers of other engines, and of earlier releases.
+        writer[0] |= 0x80;
         Ok(Self {
             database,
             keys,
             entropy,
+            writer: ScanWriterId(writer),
             open: Mutex::new(None),
         })
     }
@@ -118,9 +129,13 @@ impl Store {
                 newest.map_or(before.day, |newest| newest.max(before.day)),
             );
             extent.insert((), after).map_err(failed)?;
+            let mut writers = transaction.open_table(WRITERS).map_err(failed)?;
             for (day, chunk) in chunks {
                 let sealed = self.key(day)?.seal(CHUNK_CONTEXT, self.entropy.array(), chunk.bytes());
                 let place = first_free(&scans, day)?;
+                if writer_of(&writers, day, u64::MAX)? != self.writer {
+                    writers.insert((day, place), self.writer.0).map_err(failed)?;
+                }
                 scans.insert((day, place), sealed.as_slice()).map_err(failed)?;
             }
         }
@@ -164,12 +179,14 @@ impl Store {
     pub(super) fn batches(&self, day: u32, after: u64, limit: usize) -> Result<Vec<Batch>, RecordsError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         let scans = transaction.open_table(SCANS).map_err(failed)?;
+        let writers = transaction.open_table(WRITERS).map_err(failed)?;
         let (mut batches, mut bytes) = (Vec::new(), 0);
         for entry in scans.range(batches_after(day, after)).map_err(failed)? {
             let (place, sealed) = entry.map_err(failed)?;
+            let number = place.value().1;
             batches.push(Batch {
-                writer: ScanWriterId([0; 8]),
-                number: place.value().1,
+                writer: writer_of(&writers, day, number)?,
+                number,
                 digest: *blake3::hash(sealed.value()).as_bytes(),
                 records: self.open_batch(day, sealed.value()),
             });
@@ -220,10 +237,21 @@ impl Store {
         };
         let mut batches = Vec::new();
         for day in self.days()? {
-            let after = recorded.get(&day).copied().unwrap_or(0);
-            batches.extend(self.sealed_after(day, after)?);
+            let mut after = recorded.get(&day).copied().unwrap_or(0);
+            while let Some(sealed) = self.sealed_after(day, after)? {
+                after = sealed.first + u64::from(sealed.count) - 1;
+                batches.push(sealed);
+            }
         }
         Ok(batches)
+    }
+
+    pub(super) fn forget_recorded(&self) -> Result<(), RecordsError> {
+        let transaction = self.database.begin_write().map_err(failed)?;
+        let mut table = transaction.open_table(RECORDED).map_err(failed)?;
+        table.retain(|_, _| false).map_err(failed)?;
+        drop(table);
+        transaction.commit().map_err(failed)
     }
 
     pub(super) fn mark_recorded(&self, batches: &[ScanBatches]) -> Result<(), RecordsError> {
@@ -238,18 +266,21 @@ impl Store {
         transaction.commit().map_err(failed)
     }
 
+    /// The next batches of one writer after a number, without a gap.
     fn sealed_after(&self, day: u32, after: u64) -> Result<Option<ScanBatches>, RecordsError> {
         let transaction = self.database.begin_read().map_err(failed)?;
         let scans = transaction.open_table(SCANS).map_err(failed)?;
-        let mut digest = BatchesDigest::default();
+        let writers = transaction.open_table(WRITERS).map_err(failed)?;
+        let (mut digest, mut writer) = (BatchesDigest::default(), ScanWriterId([0; 8]));
         let (mut first, mut count) = (0, 0);
         for entry in scans.range(batches_after(day, after)).map_err(failed)? {
             let (place, sealed) = entry.map_err(failed)?;
             let number = place.value().1;
+            let of = writer_of(&writers, day, number)?;
             if count == 0 {
-                first = number;
-            } else if number != first + u64::from(count) {
-                // A batch is missing. What follows is reported on its own, so that the gap stays visible.
+                (first, writer) = (number, of);
+            } else if number != first + u64::from(count) || of != writer {
+                // After a missing batch, what follows is reported on its own, so that the gap stays visible.
                 break;
             }
             digest.add(sealed.value());
@@ -257,7 +288,7 @@ impl Store {
         }
         Ok((count > 0).then(|| ScanBatches {
             day,
-            writer: ScanWriterId([0; 8]),
+            writer,
             first,
             count,
             digest: digest.finish(),
@@ -273,6 +304,8 @@ impl Store {
             registered.retain(|_, value| value.0 >= first_kept).map_err(failed)?;
             let mut recorded = transaction.open_table(RECORDED).map_err(failed)?;
             recorded.retain_in(..first_kept, |_, _| false).map_err(failed)?;
+            let mut writers = transaction.open_table(WRITERS).map_err(failed)?;
+            writers.retain_in(..(first_kept, 0), |_, _| false).map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
         for entry in std::fs::read_dir(&self.keys).map_err(failed)? {
@@ -350,6 +383,17 @@ fn bytes_of(scan: &ScanNote<Arc<str>>, shown: &[u8; 32]) -> Vec<u8> {
 /// The places of a day's batches after a number.
 fn batches_after(day: u32, after: u64) -> RangeInclusive<(u32, u64)> {
     (day, after.saturating_add(1))..=(day, u64::MAX)
+}
+
+/// The writer of the batch with this number, or of the last batch for the greatest number.
+fn writer_of(
+    writers: &impl ReadableTable<(u32, u64), [u8; 8]>,
+    day: u32,
+    number: u64,
+) -> Result<ScanWriterId, RecordsError> {
+    let since = writers.range((day, 0)..=(day, number)).map_err(failed)?.next_back();
+    let since = since.transpose().map_err(failed)?;
+    Ok(ScanWriterId(since.map_or([0; 8], |(_, writer)| writer.value())))
 }
 
 fn first_free(scans: &impl ReadableTable<(u32, u64), &'static [u8]>, day: u32) -> Result<u64, RecordsError> {

@@ -289,6 +289,7 @@ async fn run_audit(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
         "missing",
         "extra",
         "sealed_late",
+        "log_faults_total",
     ];
     let mut facts: Vec<_> = names.iter().map(|name| (*name, count(name).to_string())).collect();
     let altered = result.get("altered").and_then(Value::as_array).map_or(0, Vec::len);
@@ -299,7 +300,11 @@ async fn run_audit(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
     }
     session.output.thing(&result, &facts)?;
     let is_readable = reasons.is_none_or(|reasons| !reasons.contains_key("unreadable_batch"));
-    let whole = is_readable && altered == 0 && ["differ_total", "missing", "extra"].iter().all(|name| count(name) == 0);
+    let whole = is_readable
+        && altered == 0
+        && ["differ_total", "missing", "extra", "log_faults_total"]
+            .iter()
+            .all(|name| count(name) == 0);
     Ok(if whole { DONE } else { DIFFERS })
 }
 

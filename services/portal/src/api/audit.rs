@@ -302,6 +302,15 @@ struct AlteredAnswer<'a> {
     position: PositionAnswer,
 }
 
+/// A commit that is damaged, or that no correct writer appends.
+#[derive(Serialize, ToSchema)]
+struct UnfoldedCommitAnswer<'a> {
+    /// Its position.
+    position: PositionAnswer,
+    /// What is wrong.
+    what: &'a str,
+}
+
 /// The result of an audit.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunAnswer<'a> {
@@ -332,6 +341,10 @@ pub(crate) struct RunAnswer<'a> {
     not_recomputable: BTreeMap<&'a str, u64>,
     /// Batches that were altered.
     altered: Vec<AlteredAnswer<'a>>,
+    /// The first hundred commits of the log that are damaged, or that no correct writer appends. Nothing rests on them.
+    log_faults: Vec<UnfoldedCommitAnswer<'a>>,
+    /// How many there are.
+    log_faults_total: u64,
 }
 
 /// Recomputes every recorded verdict of a period, and compares the scan records with their digests in the log. The answer
@@ -393,6 +406,12 @@ fn run_answer(result: &proto::RunResult) -> Option<RunAnswer<'_>> {
             position: PositionAnswer::of(batches.position.as_ref()?),
         })
     });
+    let log_faults = result.log_faults.iter().map(|fault| {
+        Some(UnfoldedCommitAnswer {
+            position: PositionAnswer::of(fault.position.as_ref()?),
+            what: &fault.what,
+        })
+    });
     Some(RunAnswer {
         from: Instant(result.from),
         to: Instant(result.to),
@@ -406,6 +425,8 @@ fn run_answer(result: &proto::RunResult) -> Option<RunAnswer<'_>> {
         sealed_late: result.sealed_late,
         not_recomputable: by_reason(&result.not_recomputable),
         altered: altered.collect::<Option<_>>()?,
+        log_faults: log_faults.collect::<Option<_>>()?,
+        log_faults_total: result.log_faults_total,
     })
 }
 

@@ -82,6 +82,9 @@ pub(super) async fn inspect(dependencies: &Dependencies, settings: &Settings) ->
         }
         tracing::warn!(than = %loss.newer, what = %loss.what, "THE LOG IS OLDER, and the loss is accepted by --accept-loss");
         losses::discard_state_ahead(&dependencies.folder, &*dependencies.store, &*dependencies.vault).await?;
+        // Digests of scan records may be among the lost changes.
+        let forgotten = dependencies.records.forget_recorded();
+        forgotten.map_err(|error| StartError::Verifier(error.to_string()))?;
     }
     let marked = mark.as_ref().and_then(|mark| mark.scans);
     // Recreated records are behind the mark until it is written again.
