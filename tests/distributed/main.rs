@@ -13,6 +13,7 @@ mod disaster_recovery;
 mod faults;
 mod foreign_messages;
 mod instance_churn;
+mod log_segments;
 mod master_key_rotation;
 mod minimum_reader;
 mod monitoring;

@@ -2,20 +2,27 @@
 //! same streams without processing.
 //!
 //! Both read all partitions over one connection: the reference with push consumers without acknowledgements under the
-//! server's flow control; the verifier with batches of direct gets, from the log's own account and from a reader's. The
-//! verifier decodes each commit, checks that none is missing, hashes it, and folds it into the status projection.
+//! server's flow control; the verifier with batches of direct gets, from the log's own account and from a reader's, and
+//! from segments of the log's history, with the end of the log by direct gets. The verifier decodes each commit, checks
+//! that none is missing, hashes it, and folds it into the status projection.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_nats::{Client, StatusCode};
 use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::history::LogWithHistory;
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, Partition, Sequence};
 use citycode_event_store_jetstream::{self as jetstream, Durability, JetStreamEventStore};
 use citycode_jetstream::api;
+use citycode_log_segments::segment::SEGMENT_COMMITS;
+use citycode_log_segments::{self as log_segments, LogSegments};
 use citycode_projection::status::{self, FingerprintKey};
+use citycode_service_kit::clock::SystemClock;
+use citycode_service_kit::entropy::OsEntropy;
 use citycode_testkit::NatsServer;
+use citycode_token::SigningKey;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -24,7 +31,7 @@ use crate::replay::{CityCommits, StatusFold, write_city};
 use crate::report::{Figure, Goal, Report};
 
 /// Three commits and four events each.
-const HOLDERS: u64 = 30_000;
+const HOLDERS: u64 = 100_000;
 const ROUNDS: usize = 5;
 /// The seed of the user in [`ACCOUNTS`], which is valid on this server only.
 const READER: &str = "SUAENZB4XIYPLWNIJNIWSLUDQ6RCMD5KKNFYOFY4M6GEDJ7BGQWYNILPJE";
@@ -75,12 +82,14 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let store = JetStreamEventStore::open(&config).await?;
     write_city(&store, &mut CityCommits::new(layout), 0..scale.of(HOLDERS)).await?;
     let heads = store.heads().await?;
+    write_segments(&config, &heads).await?;
     let commits = heads.commits() as f64;
-    let (mut ours, mut ours_as_reader, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut ours_as_reader, mut segments, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(commits / drain(&config, &heads).await?);
-        ours.push(commits / replay(&config, &heads).await?);
-        ours_as_reader.push(commits / replay(&reader_account, &heads).await?);
+        ours.push(commits / replay(open(&config).await?, &heads).await?);
+        ours_as_reader.push(commits / replay(open(&reader_account).await?, &heads).await?);
+        segments.push(commits / replay(open_with_segments(&reader_account).await?, &heads).await?);
     }
     let median = |rates: &mut Vec<f64>| {
         rates.sort_by(f64::total_cmp);
@@ -91,15 +100,62 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
         let figure = Figure::new(name, median(&mut rates), "commits/s").reference(bare);
         report.push(figure.goal(Goal::RatioAtLeast(0.6)));
     }
+    let figure = Figure::new("replay_verifier_segments", median(&mut segments), "commits/s").reference(bare);
+    report.push(figure.goal(Goal::RatioAtLeast(1.5)));
     report.note(format!(
         "{commits} commits of four events for three, tokens of 280 sealed bytes, in 16 partitions"
     ));
     Ok(())
 }
 
+async fn open(config: &jetstream::Config) -> Result<Arc<dyn EventStore>> {
+    Ok(Arc::new(JetStreamEventStore::open(config).await?))
+}
+
+async fn open_with_segments(config: &jetstream::Config) -> Result<Arc<dyn EventStore>> {
+    let store = open(config).await?;
+    let segments = segments(config, &*store);
+    Ok(Arc::new(LogWithHistory::new(store, Arc::new(segments))))
+}
+
+fn segments(config: &jetstream::Config, store: &dyn EventStore) -> LogSegments {
+    let log = (store.log_id(), store.layout());
+    LogSegments::new(config.connection.clone(), log, &[signing().public_key()])
+}
+
+fn signing() -> SigningKey {
+    SigningKey::from_seed([1; 32])
+}
+
+/// Writes every complete segment, as a revocation service does.
+async fn write_segments(config: &jetstream::Config, heads: &LogPosition) -> Result<()> {
+    log_segments::provision(&config.connection, 1).await?;
+    let store = open(config).await?;
+    let written = segments(config, &*store);
+    let publisher = log_segments::Publisher {
+        connection: config.connection.clone(),
+        signing: signing(),
+        signers: vec![signing().public_key()],
+        log: store,
+        clock: Arc::new(SystemClock::new()),
+        entropy: Arc::new(OsEntropy),
+        every: Duration::from_millis(200),
+    };
+    let publisher = tokio::spawn(publisher.run());
+    for (partition, head) in heads.iter() {
+        let Some(last) = (head.0 / SEGMENT_COMMITS).checked_sub(1) else {
+            continue;
+        };
+        while written.read(partition, last).await?.is_none() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    publisher.abort();
+    Ok(())
+}
+
 /// Returns the seconds until a new projection has folded everything.
-async fn replay(config: &jetstream::Config, heads: &LogPosition) -> Result<f64> {
-    let store = Arc::new(JetStreamEventStore::open(config).await?);
+async fn replay(store: Arc<dyn EventStore>, heads: &LogPosition) -> Result<f64> {
     let partitions = store.layout().partitions();
     let (writer, _reader) = status::new(partitions, FingerprintKey([7; 16]));
     let progress = Progress::new(&LogPosition::start(partitions));

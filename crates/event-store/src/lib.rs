@@ -19,6 +19,7 @@ pub mod copy;
 pub mod follow;
 pub mod foreign;
 pub mod heartbeat;
+pub mod history;
 mod layout;
 pub mod live;
 pub mod measured;

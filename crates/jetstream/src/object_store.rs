@@ -145,6 +145,17 @@ impl ObjectStore {
         }
     }
 
+    /// Whether the bucket's stream exists.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn exists(&self) -> Result<bool, ApiError> {
+        match api::stream_info(&self.client, &self.stream()).await {
+            Err(error) if error.has_code(api::code::STREAM_NOT_FOUND) => Ok(false),
+            answer => answer.map(|_| true),
+        }
+    }
+
     fn settings(&self, replicas: u8) -> Map<String, Value> {
         let settings = json!({
             "subjects": [self.chunk_subject(">"), format!("$O.{}.M.>", self.bucket)],

@@ -50,19 +50,30 @@ impl SnapshotKeys {
                 return Ok(None);
             }
         }
-        let path = folder.join(SIGNERS);
-        let text = files::read_private(&path)?;
-        let lines = String::from_utf8_lossy(&text);
-        let signers = lines.split_ascii_whitespace().map(|line| {
-            let key = HEXLOWER_PERMISSIVE.decode(line.as_bytes()).ok();
-            key.and_then(|key| key.try_into().ok())
-        });
-        let signers: Option<Vec<[u8; 32]>> = signers.collect();
         Ok(Some(Self {
             seal: SealKey::new(*files::read_secret(&folder.join(seal_file(kind)))?),
-            signers: signers.ok_or(KeyFileError::Signers(path))?,
+            signers: read_signers(folder)?,
         }))
     }
+}
+
+/// The public keys of accepted signatures; none if the file is missing.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn read_signers(folder: &Path) -> Result<Vec<[u8; 32]>, KeyFileError> {
+    let path = folder.join(SIGNERS);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = files::read_private(&path)?;
+    let lines = String::from_utf8_lossy(&text);
+    let signers = lines.split_ascii_whitespace().map(|line| {
+        let key = HEXLOWER_PERMISSIVE.decode(line.as_bytes()).ok();
+        key.and_then(|key| key.try_into().ok())
+    });
+    let signers: Option<Vec<[u8; 32]>> = signers.collect();
+    signers.ok_or(KeyFileError::Signers(path))
 }
 
 /// The key that signs snapshots; none, with a warning in the log, if its file is missing.

@@ -83,6 +83,10 @@ pub struct ProvisionArgs {
     /// Create no register of used assertions, for servers whose accounts do not allow its stream.
     #[arg(long)]
     no_assertions: bool,
+    /// Create no bucket of log segments: new services without a snapshot then read the log one commit at a time. Also
+    /// for servers whose accounts do not allow its stream.
+    #[arg(long)]
+    no_segments: bool,
     /// Create no streams of scan records.
     #[arg(long)]
     no_scans: bool,
@@ -187,7 +191,24 @@ async fn provision_snapshots(args: &ProvisionArgs, log: &jetstream::Config) -> R
         let made = retried(args.wait, provision, may_pass).await;
         made.map_err(|error| unavailable("the store of shared snapshots was not created", &error))?;
     }
+    if !args.no_segments {
+        let provision = || citycode_log_segments::provision(&log.connection, log.replicas);
+        let made = retried(args.wait, provision, citycode_log_segments::ProvisionError::may_pass).await;
+        made.map_err(|error| segments_not_made(&error))?;
+    }
     Ok(())
+}
+
+fn segments_not_made(error: &dyn std::fmt::Display) -> Failure {
+    Failure::of_code(
+        Code::Unavailable,
+        format_args!("the bucket of log segments was not created"),
+        error,
+        Some(
+            "if accounts.conf is of an earlier release, run `citycode secrets` and install the new file on the servers, \
+             or use --no-segments; then run this again",
+        ),
+    )
 }
 
 /// Raises the minimum reader version of an existing log, and creates nothing.

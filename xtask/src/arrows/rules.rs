@@ -33,6 +33,7 @@ const CRATES: [(&str, &[&str]); 29] = [
         "shared-snapshot",
         &["jetstream", "projection", "token", "event-store", "service-kit"],
     ),
+    ("log-segments", &["jetstream", "token", "event-store", "service-kit"]),
     ("policy-file", &["domain"]),
     (
         "replay",

@@ -57,6 +57,22 @@ impl ObjectStore {
         Ok(removed)
     }
 
+    /// Removes the chunks with this id if none of them changed for `keep` by the servers' clock. They must belong to no
+    /// object.
+    ///
+    /// # Errors
+    /// [`ApiError`]; another call continues.
+    pub async fn remove_abandoned(&self, nuid: &str, keep: Duration) -> Result<bool, ApiError> {
+        let listing = self.list(nuid).await?;
+        let newest = self.newest_time(&self.chunk_subject(nuid)).await?;
+        let age = newest.and_then(|time| Duration::try_from(listing.ts.duration_since(time)).ok());
+        let is_abandoned = age.is_some_and(|age| age >= keep);
+        if is_abandoned {
+            self.purge_chunks(nuid).await?;
+        }
+        Ok(is_abandoned)
+    }
+
     /// The number of the object's chunks in the bucket.
     ///
     /// # Errors

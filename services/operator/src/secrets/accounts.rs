@@ -2,7 +2,7 @@
 //!
 //! | user | account | publishes | subscribes to |
 //! |---|---|---|---|
-//! | provision | LOG | creates and inspects the streams of partitions, snapshots and used assertions, by name | its answers |
+//! | provision | LOG | creates and inspects the streams of partitions, snapshots, segments and used assertions, by name | its answers |
 //! | upgrade | LOG | inspects and changes the streams of partitions; not used by services | its answers |
 //! | issuer, revocation | LOG | commits, `cc.ev.v1.>`; lists of nonces; used assertions, `cc.assertion.v1.*.*`; reads the log | its answers, nonces, their lists, the tail |
 //! | restore | LOG | creates the streams of partitions, reads the log, commits: copies a whole log; not used by services | its answers, the tail |
@@ -29,8 +29,9 @@
 //! restricted), so no service uses them. A user with permission to change a stream's settings can make it drop its
 //! messages, so no service uses `upgrade` either.
 //!
-//! Revocation services also publish shared snapshots ([`citycode_shared_snapshot`]) in the account LOG. Verifiers and
-//! revocation services read those of the status; issuers and revocation services read those of the register.
+//! Revocation services also publish shared snapshots ([`citycode_shared_snapshot`]) and segments of the log's history
+//! ([`citycode_log_segments`]) in the account LOG. Verifiers and revocation services read the snapshots of the status;
+//! issuers and revocation services read those of the register; all three read segments.
 //!
 //! `answers` arrive under a prefix that contains the user's public key ([`citycode_jetstream::inbox_prefix`]), so that
 //! no user can subscribe to another's answers.
@@ -55,6 +56,7 @@ mod tests;
 
 use citycode_event_store::Partition;
 use citycode_event_store_jetstream::subjects::{NONCE_LISTS, PROBES_V1, probes};
+use citycode_log_segments::BUCKET as SEGMENTS;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_shared_snapshot::bucket;
 
@@ -172,7 +174,11 @@ fn snapshot_stream(kind: ProjectionKind) -> String {
     format!("OBJ_{}", bucket(kind))
 }
 
-/// The streams of shared snapshots that a role uses.
+fn segment_stream() -> String {
+    format!("OBJ_{SEGMENTS}")
+}
+
+/// The streams of shared snapshots and of log segments that a role uses.
 fn snapshots(role: &str) -> Vec<String> {
     let kinds: &[ProjectionKind] = match role {
         "revocation" | "provision" | "upgrade" => &[ProjectionKind::Status, ProjectionKind::Register],
@@ -180,7 +186,12 @@ fn snapshots(role: &str) -> Vec<String> {
         "issuer" => &[ProjectionKind::Register],
         _ => &[],
     };
-    kinds.iter().map(|kind| snapshot_stream(*kind)).collect()
+    let segments = (!kinds.is_empty()).then(segment_stream);
+    kinds
+        .iter()
+        .map(|kind| snapshot_stream(*kind))
+        .chain(segments)
+        .collect()
 }
 
 fn permissions(role: &str, public_key: &str, shape: &Shape) -> Permissions {
@@ -230,6 +241,8 @@ fn of_log(role: &str, public_key: &str, shape: &Shape) -> Permissions {
                     publish.push(format!("$O.{}.>", bucket(kind)));
                     publish.push(format!("{OWN_API}.STREAM.PURGE.{}", snapshot_stream(kind)));
                 }
+                publish.push(format!("$O.{SEGMENTS}.>"));
+                publish.push(format!("{OWN_API}.STREAM.PURGE.{}", segment_stream()));
             }
             (
                 publish,
@@ -253,6 +266,7 @@ fn of_reader(role: &str, public_key: &str, shape: &Shape) -> Permissions {
         // Operators may inspect that the streams exist and their size, but not their content.
         let kinds = [ProjectionKind::Status, ProjectionKind::Register].map(snapshot_stream);
         publish.extend(requests(LOG_READERS_API, &READ[..1], &kinds));
+        publish.extend(requests(LOG_READERS_API, &READ[..1], &[segment_stream()]));
     }
     publish.extend([probes(role, public_key), PROBES_V1.to_owned()]);
     Permissions {

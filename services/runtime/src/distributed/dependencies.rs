@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_auth::{AUDIENCE, AccessTokens, TrustedKeys};
+use citycode_event_store::history::LogWithHistory;
 use citycode_event_store::{EventStore, LogId};
 use citycode_event_store_jetstream::{JetStreamEventStore, OpenError, ProbeAnswers};
 use citycode_holder_log::HolderLog;
+use citycode_log_segments::LogSegments;
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_query_stream::Queries;
@@ -20,6 +22,7 @@ use citycode_scan_records::{RecordArchive, ScanRecords};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::files;
 use citycode_service_kit::health::{Component, HealthRegistry};
+use citycode_shared_snapshot::key_files;
 use citycode_vault::jetstream::{JetStreamVault, VaultKey, VaultKeys};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -53,6 +56,12 @@ pub(super) struct Dependencies {
 }
 
 impl Role {
+    /// Whether this role starts from segments of the log's history. Audit services read the log itself, because they
+    /// check it.
+    fn reads_segments(self) -> bool {
+        matches!(self, Self::Issuer | Self::Revocation | Self::Verifier)
+    }
+
     /// The log's servers for this role: readers have separate accounts.
     pub(super) fn servers_of_log(self, settings: &ServiceSettings) -> Servers {
         match self {
@@ -96,7 +105,12 @@ impl Dependencies {
         };
         component.ready();
         state.record_log(store.log_id())?;
-        let log = measured(store.clone(), &surroundings.clock);
+        let mut log = measured(store.clone(), &surroundings.clock);
+        if role.reads_segments()
+            && let Some(history) = log_segments(role, settings, &*log)?
+        {
+            log = Arc::new(LogWithHistory::new(log, Arc::new(history)));
+        }
         let identity = citycode_log_folds::identity_of(&*log);
         Ok(Self {
             state,
@@ -122,6 +136,11 @@ impl Dependencies {
     /// A secret of the city, by its file name. A missing one is not created, because all instances need the same.
     pub(super) fn secret(&self, name: &str) -> Result<Zeroizing<[u8; 32]>, StartError> {
         Ok(files::read_secret(&self.keys_folder().join(name))?)
+    }
+
+    /// The log without segments of its history, for the task that writes them.
+    pub(super) fn log_itself(&self) -> Arc<dyn EventStore> {
+        self.store.clone()
     }
 
     /// Answers the freshness probes of readers, a duty of every writer.
@@ -328,6 +347,25 @@ impl Dependencies {
         };
         Ok(tokio::spawn(retention.run()))
     }
+}
+
+/// The segments of the log's history; none if this service does not have the keys of accepted signatures.
+fn log_segments(
+    role: Role,
+    settings: &ServiceSettings,
+    log: &dyn EventStore,
+) -> Result<Option<LogSegments>, StartError> {
+    let folder = settings.keys.as_ref().expect("validated before");
+    let signers = key_files::read_signers(folder)?;
+    if signers.is_empty() {
+        return Ok(None);
+    }
+    let connection = role.servers_of_log(settings).connection(role.program())?;
+    Ok(Some(LogSegments::new(
+        connection,
+        (log.log_id(), log.layout()),
+        &signers,
+    )))
 }
 
 /// Accepts the access tokens of the configured identity provider.

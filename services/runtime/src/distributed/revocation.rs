@@ -71,6 +71,7 @@ pub(super) async fn open(
         surroundings,
         published,
     )?);
+    tasks.extend(shared_snapshot::spawn_segments(&dependencies, settings, surroundings)?);
     let followed = Followed {
         status: status.reader().clone(),
         progress,

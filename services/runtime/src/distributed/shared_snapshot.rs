@@ -1,7 +1,8 @@
-//! Shared snapshots of distributed services: where their keys and servers are.
+//! Shared snapshots and log segments of distributed services: where their keys and servers are.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_service_kit::health::HealthRegistry;
@@ -11,6 +12,9 @@ use tokio::task::JoinHandle;
 use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
 use crate::wiring::{StartError, Surroundings};
+
+/// Pause between two checks for segments of the log that are complete.
+const SEGMENTS_EVERY: Duration = Duration::from_secs(60);
 
 /// Begins the start of a projection: fetches a shared snapshot to `file` if that is worth it.
 ///
@@ -79,4 +83,30 @@ pub(super) fn spawn_publishers(
         tasks.push(tokio::spawn(publisher.run()));
     }
     Ok(tasks)
+}
+
+/// Spawns the task that writes segments of the log's history, if this service has the key that signs them.
+///
+/// # Errors
+/// An existing key cannot be read, or is invalid.
+pub(super) fn spawn_segments(
+    dependencies: &Dependencies,
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+) -> Result<Option<JoinHandle<()>>, StartError> {
+    let folder = dependencies.keys_folder();
+    let signers = key_files::read_signers(folder)?;
+    let Some(signing) = key_files::read_signing(folder)?.filter(|key| signers.contains(&key.public_key())) else {
+        return Ok(None);
+    };
+    let publisher = citycode_log_segments::Publisher {
+        connection: settings.log.connection(dependencies.role().program())?,
+        signing,
+        signers,
+        log: dependencies.log_itself(),
+        clock: Arc::clone(&surroundings.clock),
+        entropy: Arc::clone(&surroundings.entropy),
+        every: SEGMENTS_EVERY,
+    };
+    Ok(Some(tokio::spawn(publisher.run())))
 }

@@ -272,6 +272,30 @@ pub(crate) const ALL: &[Metric] = &[
     )
     .by(&["projection"], &["register", "status"]),
     metric(
+        "citycode_log_segments_read_total",
+        Counter,
+        Part::Starting,
+        "segments of the log's history that were read instead of single commits",
+    ),
+    metric(
+        "citycode_log_segments_refused_total",
+        Counter,
+        Part::Starting,
+        "segments of the log's history that were refused; the log was read instead",
+    ),
+    metric(
+        "citycode_log_segments_written_total",
+        Counter,
+        Part::Revocation,
+        "segments of the log's history that this process wrote; on NATS",
+    ),
+    metric(
+        "citycode_log_segment_failures_total",
+        Counter,
+        Part::Revocation,
+        "checks after which segments of the log's history were not written; on NATS",
+    ),
+    metric(
         "citycode_log_append_seconds",
         Histogram,
         Part::Writer,

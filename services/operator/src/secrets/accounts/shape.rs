@@ -6,6 +6,8 @@ use citycode_event_store::Layout;
 const LINE: &str = "# Of this city: ";
 /// Streams of shared snapshots, in addition to those of partitions.
 const SNAPSHOT_STREAMS: u32 = 2;
+/// The stream of log segments.
+const SEGMENT_STREAMS: u32 = 1;
 /// The stream of used assertions.
 const ASSERTION_STREAMS: u32 = 1;
 /// Streams per day: scans and registrations.
@@ -85,7 +87,7 @@ impl Shape {
     /// The number of streams in a completely provisioned account; none if the account has no streams.
     pub(super) fn max_streams(&self, account: &str) -> Option<u32> {
         match account {
-            "LOG" => Some(u32::from(self.partitions) + SNAPSHOT_STREAMS + ASSERTION_STREAMS),
+            "LOG" => Some(u32::from(self.partitions) + SNAPSHOT_STREAMS + SEGMENT_STREAMS + ASSERTION_STREAMS),
             "VAULT" => Some(1),
             // One stream contains the days' keys.
             "SCANS" => Some(1 + STREAMS_PER_DAY * (u32::from(self.scan_retention_days) + EXTRA_DAYS)),

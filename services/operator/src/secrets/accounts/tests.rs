@@ -114,7 +114,7 @@ fn accounts_are_limited_to_the_provisioned_streams() {
     assert_eq!(
         limits,
         [
-            "jetstream: { max_streams: 7 }",
+            "jetstream: { max_streams: 8 }",
             "jetstream: { max_streams: 1 }",
             "jetstream: { max_streams: 19 }",
             "jetstream: { max_streams: 2 }"

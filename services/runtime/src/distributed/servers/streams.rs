@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub(super) enum Group {
     Log,
     Snapshots,
+    Segments,
     Assertions,
     Vault,
     Scans,
@@ -26,6 +27,7 @@ impl Group {
         match self {
             Self::Log => "log",
             Self::Snapshots => "snapshots",
+            Self::Segments => "segments",
             Self::Assertions => "assertions",
             Self::Vault => "vault",
             Self::Scans => "scans",
@@ -36,7 +38,7 @@ impl Group {
     /// The account of the group in the configuration by `citycode secrets`.
     const fn account(self) -> &'static str {
         match self {
-            Self::Log | Self::Snapshots | Self::Assertions => "LOG",
+            Self::Log | Self::Snapshots | Self::Segments | Self::Assertions => "LOG",
             Self::Vault => "VAULT",
             Self::Scans => "SCANS",
             Self::Queries => "QUERIES",
@@ -134,12 +136,15 @@ fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)>
         is_one.then(|| (Group::Scans, json!([format!("{subject}.{day}.*")])))
     };
     match name {
-        "OBJ_CC_STATUS_SNAPSHOTS" | "OBJ_CC_REGISTER_SNAPSHOTS" => {
+        "OBJ_CC_STATUS_SNAPSHOTS" | "OBJ_CC_REGISTER_SNAPSHOTS" | "OBJ_CC_LOG_SEGMENTS" => {
             let bucket = name.trim_start_matches("OBJ_");
-            Some((
-                Group::Snapshots,
-                json!([format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")]),
-            ))
+            let group = if bucket == citycode_log_segments::BUCKET {
+                Group::Segments
+            } else {
+                Group::Snapshots
+            };
+            let subjects = [format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")];
+            Some((group, json!(subjects)))
         }
         // The subject contains the id of the register, which is not known here.
         uses::STREAM => {
@@ -193,6 +198,12 @@ mod tests {
                 "CC_ASSERTION_USES",
                 subjects(&["cc.assertion.v1.0123456789abcdef0123456789abcdef.*"]),
                 Group::Assertions,
+            ),
+            (
+                "LOG",
+                "OBJ_CC_LOG_SEGMENTS",
+                subjects(&["$O.CC_LOG_SEGMENTS.C.>", "$O.CC_LOG_SEGMENTS.M.>"]),
+                Group::Segments,
             ),
             ("VAULT", "KV_CC_VAULT", subjects(&["$KV.CC_VAULT.>"]), Group::Vault),
             ("SCANS", "CC_SCAN_KEYS", subjects(&["cc.scankey.v1.*"]), Group::Scans),

@@ -1,0 +1,136 @@
+//! Segments of the log's history: revocation writes them, and a verifier without a snapshot starts from them and judges
+//! like one that read the log.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use citycode_domain::event::{Event, HolderRegistered};
+use citycode_domain::ids::HolderId;
+use citycode_event_store::{
+    AppendOutcome, BucketTail, CommandId, EventData, EventStore, NewCommit, RequestDigest, message_id,
+};
+use citycode_event_store_jetstream::JetStreamEventStore;
+use citycode_jetstream::Credentials;
+use citycode_log_folds::holder_stream;
+use citycode_testkit::{IdNumbers, eventually};
+use jiff::civil::date;
+
+use crate::city::{City, audit, behind, issuer, metric, portal, revocation, verifier};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const NOT_FROM_SHARED: &str = "[shared_snapshots]\nstart_from = false\n";
+/// Four partitions with a complete segment of 4,096 commits each, whatever the distribution of the streams.
+const HOLDERS: u32 = 4 * 4_096 + 2_000;
+/// Commits of one call.
+const GROUP: usize = 1_000;
+
+fn registered(number: u32) -> NewCommit {
+    let mut holder = [0xEE; 16];
+    holder[..4].copy_from_slice(&number.to_be_bytes());
+    let holder = HolderId(holder);
+    let stream = holder_stream(holder);
+    let mut command_id = CommandId([0xEE; 16]);
+    command_id.0[..4].copy_from_slice(&number.to_be_bytes());
+    let event = Event::HolderRegistered(HolderRegistered { holder });
+    let (event_type, version, payload) = citycode_wire::event::encode(&event);
+    NewCommit {
+        stream,
+        events: vec![EventData {
+            event_type: event_type.into(),
+            version,
+            payload: payload.into(),
+        }],
+        message_id: message_id("test", &stream, &command_id),
+        request_digest: RequestDigest([1; 32]),
+        command_id,
+        actor: "channel:kiosk".into(),
+        causation_id: None,
+        correlation_id: None,
+        decided_at: 1_780_000_000,
+        trace_context: None,
+    }
+}
+
+/// Registers many holders in the log, as the user that restores logs. No issuer may append meanwhile.
+async fn fill(city: &City) {
+    let mut config = city.log();
+    let seed = std::fs::read_to_string(city.secret("nats/restore.nk")).expect("a seed");
+    config.connection.credentials = Credentials::NkeySeed(seed.trim().to_owned().into());
+    config.connection.root_certificates = Some(city.secret("tls/ca.pem"));
+    let log = JetStreamEventStore::open(&config).await.expect("the log opens");
+    let mut tails: HashMap<_, BucketTail> = HashMap::new();
+    let mut waiting: Vec<NewCommit> = (0..HOLDERS).map(registered).collect();
+    while !waiting.is_empty() {
+        // One commit of each bucket at a time, because the next expects its tail.
+        let (mut wave, mut later) = (HashMap::new(), Vec::new());
+        for commit in waiting {
+            let bucket = log.layout().bucket_of(&commit.stream);
+            if wave.len() < GROUP && !wave.contains_key(&bucket) {
+                wave.insert(bucket, commit);
+            } else {
+                later.push(commit);
+            }
+        }
+        let (buckets, appends): (Vec<_>, Vec<_>) = wave
+            .into_iter()
+            .map(|(bucket, commit)| {
+                let tail = tails.get(&bucket).copied().unwrap_or(BucketTail::EMPTY);
+                (bucket, (commit, tail))
+            })
+            .unzip();
+        for (bucket, answer) in buckets.into_iter().zip(log.append_many(appends).await) {
+            let Ok(AppendOutcome::Appended { revision, hash, .. }) = answer else {
+                panic!("{answer:?}");
+            };
+            tails.insert(bucket, BucketTail { revision, hash });
+        }
+        waiting = later;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verifier_without_a_snapshot_starts_from_segments_and_judges_like_one_that_read_the_log() {
+    let city = City::secured().await;
+    city.provision().await;
+    fill(&city).await;
+    // It reads the log itself: there are no segments yet.
+    let from_log = city.start(&verifier(), "verifier-log", NOT_FROM_SHARED).await;
+    assert_eq!(metric(&from_log, "citycode_log_segments_read_total").await, 0.0);
+    let revocation = city.start(&revocation(), "revocation", "").await;
+    eventually("a segment of each partition is written", PATIENCE, || async {
+        metric(&revocation, "citycode_log_segments_written_total").await >= 4.0
+    })
+    .await;
+    let issuer = city.start(&issuer(), "issuer", NOT_FROM_SHARED).await;
+    let from_segments = city.start(&verifier(), "verifier-segments", NOT_FROM_SHARED).await;
+    for service in [&issuer, &from_segments] {
+        assert!(metric(service, "citycode_log_segments_read_total").await >= 4.0);
+        assert_eq!(metric(service, "citycode_log_segments_refused_total").await, 0.0);
+    }
+    let audit = city.start(&audit(), "audit", "").await;
+    let portal_of = async |name: &str, verifier: &citycode_testkit::Running| {
+        let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
+        city.start(&portal(), name, &services).await
+    };
+    let log_portal = portal_of("portal-log", &from_log).await;
+    let segments_portal = portal_of("portal-segments", &from_segments).await;
+    let id_number = IdNumbers::new(7).born(date(1950, 5, 5));
+    city.register(log_portal.url(), &id_number).await;
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let code = city.issue(log_portal.url(), &id_number, "offline").await;
+        codes.push(code["token"].as_str().expect("a code").to_owned());
+    }
+    for (code, expected) in codes.iter().zip(["refuse", "admit_after_id_check"]) {
+        for portal in [&log_portal, &segments_portal] {
+            eventually("the verifiers agree", PATIENCE, || async {
+                city.decision(portal.url(), "staffed", code).await == expected
+            })
+            .await;
+        }
+    }
+    for service in [&issuer, &revocation, &from_log, &from_segments] {
+        let said = service.said();
+        assert!(!said.contains("Permissions Violation"), "{said}");
+    }
+}
