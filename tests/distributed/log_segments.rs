@@ -7,7 +7,8 @@ use std::time::Duration;
 use citycode_domain::event::{Event, HolderRegistered};
 use citycode_domain::ids::HolderId;
 use citycode_event_store::{
-    AppendOutcome, BucketTail, CommandId, EventData, EventStore, NewCommit, RequestDigest, message_id,
+    AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, LogPosition, NewCommit, RequestDigest,
+    SubscriptionMessage, message_id,
 };
 use citycode_event_store_jetstream::JetStreamEventStore;
 use citycode_jetstream::Credentials;
@@ -51,14 +52,30 @@ fn registered(number: u32) -> NewCommit {
     }
 }
 
-/// Registers many holders in the log, as the user that restores logs. No issuer may append meanwhile.
+/// The tails of all buckets with commits.
+async fn tails(log: &dyn EventStore) -> HashMap<BucketId, BucketTail> {
+    let start = LogPosition::start(log.layout().partitions());
+    let mut subscription = log.subscribe_to_all(start).await.expect("it starts");
+    let mut tails = HashMap::new();
+    loop {
+        match subscription.next().await.expect("a message") {
+            SubscriptionMessage::EventAppeared(commit) => {
+                tails.insert(commit.bucket, commit.tail());
+            }
+            SubscriptionMessage::CaughtUp(_) => return tails,
+            SubscriptionMessage::FellBehind(_) => {}
+        }
+    }
+}
+
+/// Registers many holders in the log, as the user that restores logs. No service may append meanwhile.
 async fn fill(city: &City) {
     let mut config = city.log();
     let seed = std::fs::read_to_string(city.secret("nats/restore.nk")).expect("a seed");
     config.connection.credentials = Credentials::NkeySeed(seed.trim().to_owned().into());
     config.connection.root_certificates = Some(city.secret("tls/ca.pem"));
     let log = JetStreamEventStore::open(&config).await.expect("the log opens");
-    let mut tails: HashMap<_, BucketTail> = HashMap::new();
+    let mut tails = tails(&log).await;
     let mut waiting: Vec<NewCommit> = (0..HOLDERS).map(registered).collect();
     while !waiting.is_empty() {
         // One commit of each bucket at a time, because the next expects its tail.
@@ -92,6 +109,9 @@ async fn fill(city: &City) {
 async fn a_verifier_without_a_snapshot_starts_from_segments_and_judges_like_one_that_read_the_log() {
     let city = City::secured().await;
     city.provision().await;
+    // The first issuer creates the vault's keys, without which no verifier starts.
+    let first = city.start(&issuer(), "issuer-first", "").await;
+    assert!(first.terminate(PATIENCE).await.success());
     fill(&city).await;
     // It reads the log itself: there are no segments yet.
     let from_log = city.start(&verifier(), "verifier-log", NOT_FROM_SHARED).await;
