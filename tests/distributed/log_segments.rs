@@ -113,6 +113,8 @@ async fn a_verifier_without_a_snapshot_starts_from_segments_and_judges_like_one_
     let first = city.start(&issuer(), "issuer-first", "").await;
     assert!(first.terminate(PATIENCE).await.success());
     fill(&city).await;
+    // It creates the day's streams of scan records, without which no verifier starts.
+    let audit = city.start(&audit(), "audit", "").await;
     // It reads the log itself: there are no segments yet.
     let from_log = city.start(&verifier(), "verifier-log", NOT_FROM_SHARED).await;
     assert_eq!(metric(&from_log, "citycode_log_segments_read_total").await, 0.0);
@@ -127,7 +129,6 @@ async fn a_verifier_without_a_snapshot_starts_from_segments_and_judges_like_one_
         assert!(metric(service, "citycode_log_segments_read_total").await >= 4.0);
         assert_eq!(metric(service, "citycode_log_segments_refused_total").await, 0.0);
     }
-    let audit = city.start(&audit(), "audit", "").await;
     let portal_of = async |name: &str, verifier: &citycode_testkit::Running| {
         let services = behind(&[issuer.url()], &[revocation.url()], &[verifier.url()], &[audit.url()]);
         city.start(&portal(), name, &services).await
