@@ -39,7 +39,7 @@ pub(crate) enum Published {
     /// A signed segment. Its bytes are not verified yet.
     Signed {
         statement: Statement,
-        object: ObjectInfo,
+        object: Box<ObjectInfo>,
         sequence: u64,
     },
 }
@@ -94,7 +94,9 @@ impl LogSegments {
             let statement = Statement::read(&bytes, &self.signers)?;
             let is_this =
                 statement.log_id == self.log_id && statement.partition == partition && statement.number == number;
-            is_this.then_some((statement, object)).ok_or(Refusal::OtherSegment)
+            is_this
+                .then(|| (statement, Box::new(object)))
+                .ok_or(Refusal::OtherSegment)
         };
         Ok(match current.info.ok_or(Refusal::NotSigned).and_then(signed) {
             Ok((statement, object)) => Published::Signed {
