@@ -248,11 +248,7 @@ async fn a_stolen_seed_can_destroy_no_more_than_documented() {
     let told = ask_as_allowed(&sys, "$SYS.REQ.SERVER.PING.JSZ", "").await;
     assert_eq!(
         told["data"]["streams"].as_u64(),
-<<<<<<< HEAD
-        Some(4 + 2 + 1 + 1 + 1 + 4 + 2),
-=======
-        Some(4 + 2 + 1 + 1 + 1 + 1 + 4),
->>>>>>> ef8755c (Start the tests of segments after the first issuer)
+        Some(4 + 2 + 1 + 1 + 1 + 1 + 4 + 2),
         "{told}"
     );
     for request in ["$JS.API.ACCOUNT.PURGE.LOG", "$SYS.REQ.ACCOUNT.LOG.CLAIMS.UPDATE"] {
