@@ -117,7 +117,7 @@ const OF_SYSTEM: [&str; 59] = [
     "$JSC.SI.LOG.CC_EV_00",
 ];
 /// Subjects of the city, and subjects that the servers use internally.
-const OF_CITY: [&str; 32] = [
+const OF_CITY: [&str; 34] = [
     "cc.ev.v1.00.0001",
     "cc.ev.v1.03.ffff",
     "cc.ev.v2.00.0001",
