@@ -65,6 +65,53 @@ impl Town {
         assert_eq!(status, 200, "{answer}");
         answer["queries"].as_array().expect("a list").clone()
     }
+
+    /// Stops the server, and searches its output and its folder for the person.
+    async fn has_nothing_of_the_person_on_disk(self) {
+        let Town {
+            server, number, data, ..
+        } = self;
+        let said = server.process.said();
+        server.stop().await;
+        assert!(!said.contains(&number) && !said.contains(NAME));
+        let stored = StoredBytes::below(&data);
+        for secret in [number.as_bytes(), NAME.as_bytes(), PURPOSE.as_bytes()] {
+            assert!(!stored.contain_run_of(secret, secret.len()));
+        }
+        let keys = std::fs::read_dir(data.join("queries/keys")).expect("keys").flatten();
+        let persons = keys.filter(|key| key.file_name().to_string_lossy().starts_with("person-"));
+        assert_eq!(persons.count(), 0, "nothing leads from a holder to a query");
+    }
+
+    /// A question without a purpose, or with a number in it, is not answered.
+    async fn refuses_unsuitable_purposes(&self) {
+        for purpose in [
+            "",
+            "why",
+            "complaint of １１０１０５ １９４９１２３１ ００２Ｘ",
+            "call 139-1234-5678",
+            &self.number,
+        ] {
+            for (path, rest) in [
+                ("audit/explain", json!({ "device": "gate-7", "scan_id": "1" })),
+                ("audit/queries/about", json!({ "id_number": self.number })),
+                (
+                    "audit/run",
+                    json!({ "from": "2026-05-01T00:00:00Z", "to": "2026-05-02T00:00:00Z" }),
+                ),
+            ] {
+                let mut body = rest;
+                body["purpose"] = json!(purpose);
+                let (status, answer) = self.server.call(path, &body).await.expect("an answer");
+                assert_eq!(
+                    (status, &answer["code"]),
+                    (400, &json!("invalid_request")),
+                    "{path} {purpose}"
+                );
+                assert!(!answer.to_string().contains(&self.number));
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,33 +170,7 @@ async fn a_look_is_recorded_with_who_when_and_why_and_only_privacy_officers_read
     );
     assert_eq!(look["rows"], first.len(), "the look at the stream is recorded");
 
-    // A question without a purpose, or with a number in it, is neither answered nor recorded.
-    for purpose in [
-        "",
-        "why",
-        "complaint of １１０１０５ １９４９１２３１ ００２Ｘ",
-        "call 139-1234-5678",
-        &town.number,
-    ] {
-        for (path, rest) in [
-            ("audit/explain", json!({ "device": "gate-7", "scan_id": "1" })),
-            ("audit/queries/about", json!({ "id_number": town.number })),
-            (
-                "audit/run",
-                json!({ "from": "2026-05-01T00:00:00Z", "to": "2026-05-02T00:00:00Z" }),
-            ),
-        ] {
-            let mut body = rest;
-            body["purpose"] = json!(purpose);
-            let (status, answer) = town.server.call(path, &body).await.expect("an answer");
-            assert_eq!(
-                (status, &answer["code"]),
-                (400, &json!("invalid_request")),
-                "{path} {purpose}"
-            );
-            assert!(!answer.to_string().contains(&town.number));
-        }
-    }
+    town.refuses_unsuitable_purposes().await;
     assert_eq!(town.queries(&privacy).await.len(), second.len() + 1);
 }
 
@@ -221,19 +242,7 @@ async fn a_person_learns_when_and_why_and_an_erasure_leaves_nothing_that_leads_t
             .all(|query| query["person"].is_null())
     );
 
-    let Town {
-        server, number, data, ..
-    } = town;
-    let said = server.process.said();
-    server.stop().await;
-    assert!(!said.contains(&number) && !said.contains(NAME));
-    let stored = StoredBytes::below(&data);
-    for secret in [number.as_bytes(), NAME.as_bytes(), PURPOSE.as_bytes()] {
-        assert!(!stored.contain_run_of(secret, secret.len()));
-    }
-    let keys = std::fs::read_dir(data.join("queries/keys")).expect("keys").flatten();
-    let persons = keys.filter(|key| key.file_name().to_string_lossy().starts_with("person-"));
-    assert_eq!(persons.count(), 0, "nothing leads from a holder to a query");
+    town.has_nothing_of_the_person_on_disk().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,7 +39,7 @@ impl City {
             replicas: 1,
             ..Config::new(vec![server.url()], "test", Durability::Unproven)
         };
-        let new = NewLog::new(LOG_ID, Layout::new(1, 4_096).unwrap());
+        let new = NewLog::new(LOG_ID, Layout::new(1, 4_096).expect("a layout"));
         eventually_some("the log is created", PATIENCE, || async {
             citycode_event_store_jetstream::provision(&config, &new).await.ok()
         })
@@ -116,7 +116,7 @@ async fn append(log: &dyn EventStore, commits: u64) {
     while !waiting.is_empty() {
         let (mut wave, mut later) = (std::collections::HashMap::new(), Vec::new());
         for number in waiting {
-            let stream = StreamName::new(&format!("stream-{number}")).unwrap();
+            let stream = StreamName::new(&format!("stream-{number}")).expect("a name");
             let bucket = log.layout().bucket_of(&stream);
             match wave.entry(bucket) {
                 std::collections::hash_map::Entry::Vacant(slot) => {

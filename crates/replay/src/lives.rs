@@ -370,7 +370,11 @@ mod tests {
     fn change(sequence: u64, change: StatusChange) -> LifeChange {
         LifeChange {
             sequence,
-            decided_at: Timestamp(if sequence % 5 == 0 { i64::MIN } else { YEAR_2000 + 7 }),
+            decided_at: Timestamp(if sequence.is_multiple_of(5) {
+                i64::MIN
+            } else {
+                YEAR_2000 + 7
+            }),
             change,
             event: ["CodeRevoked", "StandingChanged"][(sequence % 2) as usize],
         }
