@@ -386,7 +386,7 @@ mod tests {
         let mut expected = std::collections::BTreeMap::<u64, Vec<LifeChange>>::new();
         let codes = 2 * BLOCK as u64 + 3;
         let expiry = |number: u64| {
-            if number % 100 == 0 {
+            if number.is_multiple_of(100) {
                 i64::MAX
             } else {
                 YEAR_2000 + number as i64
