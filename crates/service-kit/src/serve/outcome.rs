@@ -12,13 +12,14 @@ use tonic::metadata::MetadataMap;
 use crate::problem::{Code, Outcome, Problem};
 
 /// gRPC methods that change nothing. Every other method of our services may.
-pub const READ_ONLY_METHODS: [&str; 16] = [
+pub const READ_ONLY_METHODS: [&str; 18] = [
     "/citycode.audit.v1.AuditService/CheckLog",
     "/citycode.audit.v1.AuditService/Codes",
     "/citycode.audit.v1.AuditService/Explain",
     "/citycode.audit.v1.AuditService/Export",
     "/citycode.audit.v1.AuditService/GetLogFile",
     "/citycode.audit.v1.AuditService/History",
+    "/citycode.audit.v1.AuditService/ListQueries",
     "/citycode.audit.v1.AuditService/ProveEvent",
     "/citycode.audit.v1.AuditService/Run",
     "/citycode.audit.v1.AuditService/State",
@@ -26,16 +27,19 @@ pub const READ_ONLY_METHODS: [&str; 16] = [
     "/citycode.audit.v1.AuditService/WhatIf",
     "/citycode.issuer.v1.IssuerService/ListCodes",
     "/citycode.issuer.v1.IssuerService/ListKeys",
+    "/citycode.issuer.v1.IssuerService/ListQueriesAbout",
     "/citycode.revocation.v1.RevocationService/GetStatusList",
     "/citycode.revocation.v1.RevocationService/ListStatusKeys",
     "/citycode.revocation.v1.RevocationService/ListStatusLists",
 ];
 /// POST paths of the JSON API that change nothing. Every other one may.
-pub const READ_ONLY_POSTS: [&str; 9] = [
+pub const READ_ONLY_POSTS: [&str; 11] = [
     "/api/v1/audit/explain",
     "/api/v1/audit/export",
     "/api/v1/audit/log-check",
     "/api/v1/audit/log-proof",
+    "/api/v1/audit/queries",
+    "/api/v1/audit/queries/about",
     "/api/v1/audit/run",
     "/api/v1/audit/state",
     "/api/v1/audit/what-if",

@@ -101,6 +101,7 @@ fn names_end_in_their_unit() {
         "_messages",
         "_buckets",
         "_partitions",
+        "_leaves",
         "_streams",
         "_days",
         "_connections",
