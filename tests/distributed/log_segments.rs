@@ -68,7 +68,8 @@ async fn tails(log: &dyn EventStore) -> HashMap<BucketId, BucketTail> {
     }
 }
 
-/// Registers many holders in the log, as the user that restores logs. No service may append meanwhile.
+/// Registers many holders in the log, as the user that restores logs. No service may append to streams of holders
+/// meanwhile.
 async fn fill(city: &City) {
     let mut config = city.log();
     let seed = std::fs::read_to_string(city.secret("nats/restore.nk")).expect("a seed");
@@ -109,20 +110,19 @@ async fn fill(city: &City) {
 async fn a_verifier_without_a_snapshot_starts_from_segments_and_judges_like_one_that_read_the_log() {
     let city = City::secured().await;
     city.provision().await;
-    // The first issuer creates the vault's keys, without which no verifier starts.
+    // No verifier starts without the vault's keys, the day's streams of scan records, and a writer that answers probes.
     let first = city.start(&issuer(), "issuer-first", "").await;
-    assert!(first.terminate(PATIENCE).await.success());
-    fill(&city).await;
-    // It creates the day's streams of scan records, without which no verifier starts.
     let audit = city.start(&audit(), "audit", "").await;
     // It reads the log itself: there are no segments yet.
     let from_log = city.start(&verifier(), "verifier-log", NOT_FROM_SHARED).await;
+    fill(&city).await;
     assert_eq!(metric(&from_log, "citycode_log_segments_read_total").await, 0.0);
     let revocation = city.start(&revocation(), "revocation", "").await;
     eventually("a segment of each partition is written", PATIENCE, || async {
         metric(&revocation, "citycode_log_segments_written_total").await >= 4.0
     })
     .await;
+    assert!(first.terminate(PATIENCE).await.success());
     let issuer = city.start(&issuer(), "issuer", NOT_FROM_SHARED).await;
     let from_segments = city.start(&verifier(), "verifier-segments", NOT_FROM_SHARED).await;
     for service in [&issuer, &from_segments] {
