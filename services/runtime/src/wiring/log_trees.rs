@@ -76,7 +76,7 @@ struct Publishing {
 impl Publishing {
     async fn run(mut self) -> std::convert::Infallible {
         let leaves = metrics::gauge!("citycode_log_tree_leaves");
-        let stopped = metrics::gauge!("citycode_log_tree_stopped");
+        let stopped = metrics::gauge!("citycode_log_tree_stopped_partitions");
         let failures = metrics::counter!("citycode_log_tree_failures_total");
         let mut tick = tokio::time::interval(PUBLISH_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -469,7 +469,7 @@ pub(crate) const ALL: &[Metric] = &[
         "leaves of the log's published trees",
     ),
     metric(
-        "citycode_log_tree_stopped",
+        "citycode_log_tree_stopped_partitions",
         Gauge,
         Part::Audit,
         "partitions whose checkpoints are not signed any more, because the log went back or its past was changed",
