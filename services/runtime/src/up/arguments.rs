@@ -23,7 +23,7 @@ pub struct UpArgs {
     /// The policy file; default: Shanghai's policy.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// A witness that cosigns the log's checkpoints, e.g. http://witness.example:8090; one flag for each.
+    /// A witness that cosigns the log's checkpoints, e.g. `http://witness.example:8090`; one flag for each.
     #[arg(long, value_name = "URL")]
     pub witness: Vec<String>,
     /// A configuration file (TOML).
