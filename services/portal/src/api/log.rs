@@ -74,7 +74,7 @@ async fn file(shared: &Shared, headers: &HeaderMap, path: String) -> Result<Resp
 }
 
 /// What happened to a code.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum CodeEventBody {
     /// It was issued.
@@ -94,8 +94,8 @@ pub(crate) struct ProofBody {
     /// The code, 16 hex digits.
     #[schema(pattern = "^[0-9a-fA-F]{16}$")]
     code_id: String,
-    /// The event.
-    #[schema(inline)]
+    /// What happened to the code: `issued` or `died`.
+    #[schema(value_type = String, pattern = "^(issued|died)$")]
     event: CodeEventBody,
 }
 
