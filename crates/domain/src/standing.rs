@@ -5,14 +5,23 @@
 pub enum Standing {
     /// Admits. Every holder is green until the authority changes it.
     #[default]
-    Green,
+    Green = 0,
     /// Refused at places that check standing.
-    Yellow,
+    Yellow = 1,
     /// Refused at places that check standing.
-    Red,
+    Red = 2,
 }
 
 impl Standing {
+    /// Every standing, in the order of their [numbers](Self::number).
+    pub const ALL: [Self; 3] = [Self::Green, Self::Yellow, Self::Red];
+
+    /// The number in stored forms (snapshots, records, indexes), which never changes.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
     /// The name in requests and responses.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -26,8 +35,6 @@ impl Standing {
     /// The standing with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Green, Self::Yellow, Self::Red]
-            .into_iter()
-            .find(|standing| standing.name() == name)
+        Self::ALL.into_iter().find(|standing| standing.name() == name)
     }
 }

@@ -10,7 +10,6 @@ use std::hash::{BuildHasher as _, RandomState};
 use citycode_domain::event::CodeIssued;
 use citycode_domain::ids::{CodeId, CodeKind, KeyId, ListId, Position, StatusRef};
 use citycode_domain::standing::Standing;
-use citycode_domain::status::Death;
 use citycode_domain::time::Timestamp;
 use citycode_projection::status::StatusChange;
 use hashbrown::{HashMap, HashTable};
@@ -138,7 +137,7 @@ impl Lives {
             instants: near,
             last_change: NONE,
             kind: event.code.slot.kind.number(),
-            standing: standing_number(event.standing),
+            standing: event.standing.number(),
         })?;
         if near.contains(&NONE) {
             self.far.insert(number, instants);
@@ -176,7 +175,7 @@ impl Lives {
         let last = self.rows.get(number).last_change;
         let decided_at = seconds(change.decided_at);
         let own = self.changes.push(ChangeRow {
-            packed: packed(change.sequence, [change_number(change.change), event])?,
+            packed: packed(change.sequence, [change.change.number(), event])?,
             decided_at,
             next: NONE,
         })?;
@@ -245,7 +244,7 @@ impl Lives {
             claims: row.claims,
             issued: Position::new(partition, packed & ((1 << SEQUENCE_BITS) - 1)),
             decided_at,
-            standing: standing_of(row.standing),
+            standing: Standing::ALL[usize::from(row.standing)],
             changes: Changes::of(self, row.last_change),
         }
     }
@@ -268,7 +267,7 @@ impl Lives {
         let change = LifeChange {
             sequence: u64::from_be_bytes(sequence),
             decided_at,
-            change: change_of(change),
+            change: StatusChange::ALL[usize::from(change)],
             event: self.events[usize::from(event)],
         };
         (change, row.next)
@@ -310,46 +309,6 @@ fn packed(sequence: u64, [change, event]: [u8; 2]) -> Result<[u8; 8], Full> {
         return Err(Full);
     };
     Ok([a, b, c, d, e, f, change, event])
-}
-
-const STANDINGS: [Standing; 3] = [Standing::Green, Standing::Yellow, Standing::Red];
-const CHANGES: [StatusChange; 8] = [
-    StatusChange::End(Death::Superseded),
-    StatusChange::End(Death::ReportedLost),
-    StatusChange::End(Death::Revoked),
-    StatusChange::Suspend,
-    StatusChange::Reinstate,
-    StatusChange::SetStanding(Standing::Green),
-    StatusChange::SetStanding(Standing::Yellow),
-    StatusChange::SetStanding(Standing::Red),
-];
-
-const fn standing_number(standing: Standing) -> u8 {
-    match standing {
-        Standing::Green => 0,
-        Standing::Yellow => 1,
-        Standing::Red => 2,
-    }
-}
-
-fn standing_of(number: u8) -> Standing {
-    STANDINGS[usize::from(number)]
-}
-
-/// The place of a change in [`CHANGES`].
-const fn change_number(change: StatusChange) -> u8 {
-    match change {
-        StatusChange::End(Death::Superseded) => 0,
-        StatusChange::End(Death::ReportedLost) => 1,
-        StatusChange::End(Death::Revoked) => 2,
-        StatusChange::Suspend => 3,
-        StatusChange::Reinstate => 4,
-        StatusChange::SetStanding(standing) => 5 + standing_number(standing),
-    }
-}
-
-fn change_of(number: u8) -> StatusChange {
-    CHANGES[usize::from(number)]
 }
 
 #[cfg(test)]
@@ -406,13 +365,13 @@ mod tests {
         }
         for sequence in 0..5_000 {
             let number = sequence * sequence % 97;
-            let change = change(sequence, CHANGES[(sequence % 8) as usize]);
+            let change = change(sequence, StatusChange::ALL[(sequence % 8) as usize]);
             let code_id = issued(number, 0).code.code_id;
             assert_eq!(lives.change(code_id, change), Ok(true));
             expected.entry(number).or_default().push(change);
         }
         assert_eq!(
-            lives.change(issued(codes, 0).code.code_id, change(1, CHANGES[0])),
+            lives.change(issued(codes, 0).code.code_id, change(1, StatusChange::ALL[0])),
             Ok(false),
             "unknown"
         );
@@ -450,7 +409,10 @@ mod tests {
             let event = issued(number, YEAR_2000);
             let inserted = lives.insert(&event, Position::new(0, number + 1), Timestamp(YEAR_2000));
             assert_eq!(inserted, Ok(true));
-            assert_eq!(lives.change(event.code.code_id, change(1, CHANGES[0])), Ok(true));
+            assert_eq!(
+                lives.change(event.code.code_id, change(1, StatusChange::ALL[0])),
+                Ok(true)
+            );
         }
         let blocks = 2 * BLOCK * (size_of::<Row>() + size_of::<ChangeRow>());
         let bytes = lives.bytes() as u64;
@@ -459,16 +421,6 @@ mod tests {
             "{} bytes for each of {codes} codes",
             bytes / codes
         );
-    }
-
-    #[test]
-    fn numbers_of_changes_and_standings_are_their_places() {
-        for (number, change) in (0..).zip(CHANGES) {
-            assert_eq!(change_number(change), number);
-        }
-        for (number, standing) in (0..).zip(STANDINGS) {
-            assert_eq!(standing_number(standing), number);
-        }
     }
 
     #[test]

@@ -66,7 +66,6 @@ const PROOFS: [ProofState; 4] = [
     ProofState::Fresh,
 ];
 const ID_CHECKS: [IdCheck; 3] = [IdCheck::None, IdCheck::Match, IdCheck::Mismatch];
-const STANDINGS: [Standing; 3] = [Standing::Green, Standing::Yellow, Standing::Red];
 
 /// A chunk that is being written.
 #[derive(Default)]
@@ -158,7 +157,7 @@ fn write_basis(basis: &Basis, at: i64, keys_before: u64, bytes: &mut Vec<u8>) {
             bytes.extend_from_slice(&claims);
             bytes.push(number_of(&PROOFS, &proof) | number_of(&ID_CHECKS, &id_check) << 2);
         }
-        ShownEvidence::Card { standing } => bytes.push(number_of(&STANDINGS, &standing)),
+        ShownEvidence::Card { standing } => bytes.push(standing.number()),
     }
     write_signed(basis.keys_sequence.wrapping_sub(keys_before).cast_signed(), bytes);
     write_number(basis.keys_age_ms, bytes);
@@ -353,7 +352,7 @@ fn read_basis(
         SHOWN_CARD => {
             let [standing] = reader.array()?;
             ShownEvidence::Card {
-                standing: *STANDINGS.get(usize::from(standing))?,
+                standing: *Standing::ALL.get(usize::from(standing))?,
             }
         }
         _ => return None,

@@ -97,7 +97,7 @@ impl Packed {
         out.push(
             u8::from(state.registered)
                 | u8::from(state.erased) << 1
-                | standing_bits(state.standing) << 2
+                | state.standing.number() << 2
                 | self.recent.len << 4,
         );
         put_varint(out, state.guardians.len() as u64);
@@ -232,14 +232,6 @@ fn unpack_slot(bytes: &mut Bytes<'_>, guardians: &[HolderId]) -> Option<SlotStat
         },
         held: head & 0x10 != 0,
     })
-}
-
-fn standing_bits(standing: Standing) -> u8 {
-    match standing {
-        Standing::Green => 0,
-        Standing::Yellow => 1,
-        Standing::Red => 2,
-    }
 }
 
 /// LEB128.

@@ -35,6 +35,33 @@ pub enum StatusChange {
     SetStanding(Standing),
 }
 
+impl StatusChange {
+    /// Every change, in the order of their [numbers](Self::number).
+    pub const ALL: [Self; 8] = [
+        Self::End(Death::Superseded),
+        Self::End(Death::ReportedLost),
+        Self::End(Death::Revoked),
+        Self::Suspend,
+        Self::Reinstate,
+        Self::SetStanding(Standing::Green),
+        Self::SetStanding(Standing::Yellow),
+        Self::SetStanding(Standing::Red),
+    ];
+
+    /// The number in stored forms, which never changes.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::End(Death::Superseded) => 0,
+            Self::End(Death::ReportedLost) => 1,
+            Self::End(Death::Revoked) => 2,
+            Self::Suspend => 3,
+            Self::Reinstate => 4,
+            Self::SetStanding(standing) => 5 + standing.number(),
+        }
+    }
+}
+
 /// Calls `each` for every index whose status the event changes, in order. [`Event::IndexRangeRevoked`] is not included:
 /// it concerns the indices without a code.
 pub fn effects_of(event: &Event, mut each: impl FnMut(&CodeRef, Effect)) {
@@ -125,5 +152,20 @@ impl CodeState {
     #[must_use]
     pub fn get(self) -> (Life, Standing) {
         self.0.state().unwrap_or((Life::Valid, Standing::Green))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_changes_and_standings_are_their_places() {
+        for (number, change) in (0..).zip(StatusChange::ALL) {
+            assert_eq!(change.number(), number);
+        }
+        for (number, standing) in (0..).zip(Standing::ALL) {
+            assert_eq!(standing.number(), number);
+        }
     }
 }

@@ -128,16 +128,7 @@ const fn nibble(life: Life, standing: Standing) -> u32 {
         Life::Dead(Death::ReportedLost) => 3,
         Life::Dead(Death::Revoked) => 4,
     };
-    1 + 3 * life + standing_number(standing)
-}
-
-/// Green 0, yellow 1, red 2; also the byte of a standing in snapshot files.
-pub(crate) const fn standing_number(standing: Standing) -> u32 {
-    match standing {
-        Standing::Green => 0,
-        Standing::Yellow => 1,
-        Standing::Red => 2,
-    }
+    1 + 3 * life + standing.number() as u32
 }
 
 #[cfg(test)]

@@ -24,7 +24,6 @@ use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 
 use super::block::{BLOCK_BYTES, BLOCK_LEN, Block, MAX_BLOCKS};
-use super::entry::standing_number;
 use super::fingerprint::FingerprintKey;
 use super::lists::{Known, Lists, Table};
 use super::partition::PartitionStatus;
@@ -89,7 +88,7 @@ impl StatusWriter {
         out.put(&(standings.len() as u64).to_le_bytes())?;
         for (holder, standing) in standings {
             out.put(&holder.0)?;
-            out.put(&[standing_number(standing) as u8])?;
+            out.put(&[standing.number()])?;
         }
         save_chains(&mut out, &self.chains, self.ends_are_known)?;
         out.finish()

@@ -60,7 +60,7 @@ fn every_combination_of_evidence_reads_back() {
             });
         }
     }
-    notes.extend(STANDINGS.map(|standing| ShownEvidence::Card { standing }));
+    notes.extend(Standing::ALL.map(|standing| ShownEvidence::Card { standing }));
     notes.push(ShownEvidence::Unread);
     let reaches = [
         None,

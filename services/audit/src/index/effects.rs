@@ -22,7 +22,6 @@
 use citycode_domain::event::{CodeIssued, Event};
 use citycode_domain::ids::{CodeKind, ListId, StatusRef};
 use citycode_domain::standing::Standing;
-use citycode_domain::status::Death;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{Partition, Position};
 use citycode_projection::status::{Effect, StatusChange, effects_of};
@@ -43,18 +42,6 @@ const COMMIT: u8 = 0;
 const ISSUE: u8 = 1;
 const CHANGE: u8 = 4;
 const VOID: u8 = 12;
-const STANDINGS: [Standing; 3] = [Standing::Green, Standing::Yellow, Standing::Red];
-/// The changes by their numbers.
-const CHANGES: [StatusChange; 8] = [
-    StatusChange::End(Death::Superseded),
-    StatusChange::End(Death::ReportedLost),
-    StatusChange::End(Death::Revoked),
-    StatusChange::Suspend,
-    StatusChange::Reinstate,
-    StatusChange::SetStanding(Standing::Green),
-    StatusChange::SetStanding(Standing::Yellow),
-    StatusChange::SetStanding(Standing::Red),
-];
 
 /// What a commit did to one place of a status list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,7 +140,7 @@ impl Journal {
                 // Only an issue has the effect of one.
                 (Effect::Issue { .. }, _) => {}
                 (Effect::Change(change), _) => {
-                    push_place(&mut block.records, CHANGE + number_of(change), code.status);
+                    push_place(&mut block.records, CHANGE + change.number(), code.status);
                 }
             }
         });
@@ -257,14 +244,14 @@ fn read_block(key: BlockKey, block: &[u8], each: &mut impl FnMut(&RecordedEffect
         let place = take_place(&mut rest)?;
         let effect = match *tag {
             VOID => PlaceEffect::Void(u32::try_from(take_number(&mut rest)?).ok()?),
-            CHANGE..VOID => PlaceEffect::Change(CHANGES[usize::from(*tag - CHANGE)]),
+            CHANGE..VOID => PlaceEffect::Change(StatusChange::ALL[usize::from(*tag - CHANGE)]),
             ISSUE..CHANGE => {
                 let (kind, after) = rest.split_first()?;
                 rest = after;
                 PlaceEffect::Issue {
                     kind: CodeKind::new(*kind)?,
                     expires_at: Timestamp(time.wrapping_add(take_signed(&mut rest)?)),
-                    standing: STANDINGS[usize::from(*tag - ISSUE)],
+                    standing: Standing::ALL[usize::from(*tag - ISSUE)],
                 }
             }
             _ => return None,
@@ -280,27 +267,9 @@ fn read_block(key: BlockKey, block: &[u8], each: &mut impl FnMut(&RecordedEffect
 }
 
 fn push_issue(out: &mut Vec<u8>, issued: &CodeIssued, standing: Standing, decided_at: i64) {
-    let standing = match standing {
-        Standing::Green => 0,
-        Standing::Yellow => 1,
-        Standing::Red => 2,
-    };
-    push_place(out, ISSUE + standing, issued.code.status);
+    push_place(out, ISSUE + standing.number(), issued.code.status);
     out.push(issued.code.slot.kind.number());
     push_signed(out, issued.expires_at.0.wrapping_sub(decided_at));
-}
-
-const fn number_of(change: StatusChange) -> u8 {
-    match change {
-        StatusChange::End(Death::Superseded) => 0,
-        StatusChange::End(Death::ReportedLost) => 1,
-        StatusChange::End(Death::Revoked) => 2,
-        StatusChange::Suspend => 3,
-        StatusChange::Reinstate => 4,
-        StatusChange::SetStanding(Standing::Green) => 5,
-        StatusChange::SetStanding(Standing::Yellow) => 6,
-        StatusChange::SetStanding(Standing::Red) => 7,
-    }
 }
 
 fn push_place(out: &mut Vec<u8>, tag: u8, place: StatusRef) {
@@ -361,13 +330,6 @@ mod tests {
             let mut rest = bytes.as_slice();
             assert_eq!((take_signed(&mut rest), rest), (Some(number), &[][..]), "{number}");
             assert_eq!(take_signed(&mut &bytes[..bytes.len() - 1]), None, "{number} is cut off");
-        }
-    }
-
-    #[test]
-    fn every_change_has_the_number_of_its_place() {
-        for (number, change) in CHANGES.iter().enumerate() {
-            assert_eq!(usize::from(number_of(*change)), number);
         }
     }
 
