@@ -111,6 +111,37 @@ impl BucketError {
     }
 }
 
+/// Why a bucket was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// No server accepted the connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The bucket cannot be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+}
+
+impl ProvisionError {
+    /// Whether a retry may succeed.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(error) => !matches!(error, ConnectError::Seed),
+            Self::Bucket(error) => error.may_pass(),
+        }
+    }
+}
+
+/// Creates a bucket, or checks an existing one.
+///
+/// # Errors
+/// [`ProvisionError`].
+pub async fn provision(connection: &Connection, bucket: &'static str, replicas: u8) -> Result<(), ProvisionError> {
+    let store = ObjectStore::connect(connection, bucket).await?;
+    Ok(store.provision(replicas).await?)
+}
+
 impl ObjectStore {
     /// A bucket with a separate connection, so that large objects do not delay other messages.
     ///

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Settings that identify or place a stream and have no effect on its messages.
 const NOT_COMPARED: [&str; 4] = ["name", "description", "metadata", "placement"];
@@ -33,6 +33,41 @@ impl fmt::Display for SettingMismatch {
 pub fn list(mismatches: &[SettingMismatch]) -> String {
     let texts: Vec<String> = mismatches.iter().map(SettingMismatch::to_string).collect();
     texts.join("; ")
+}
+
+/// The settings of a stream in files that keeps every message: without limits of number, size or age; nothing can be
+/// purged, and a message can be deleted only unless `deny_delete`.
+#[must_use]
+pub fn keeping_all(
+    name: &str,
+    subjects: &str,
+    replicas: u8,
+    max_msg_size: usize,
+    deny_delete: bool,
+) -> Map<String, Value> {
+    let settings = json!({
+        "name": name,
+        "subjects": [subjects],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "num_replicas": replicas,
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "max_bytes": -1,
+        "max_age": 0,
+        "max_msg_size": max_msg_size,
+        "duplicate_window": 120_000_000_000_u64,
+        "compression": "none",
+        "allow_direct": true,
+        "deny_delete": deny_delete,
+        "deny_purge": true,
+    });
+    let Value::Object(settings) = settings else {
+        unreachable!("json! of braces is an object")
+    };
+    settings
 }
 
 /// The settings that differ between `wanted` and `found`.

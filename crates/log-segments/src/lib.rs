@@ -19,13 +19,14 @@ mod read;
 pub mod segment;
 mod statement;
 
+pub use citycode_jetstream::object_store::ProvisionError;
 pub use publisher::Publisher;
 pub use read::{LogSegments, ReadSegmentError};
 pub use statement::{Refusal, Statement};
 
 use citycode_event_store::Partition;
-use citycode_jetstream::object_store::{BucketError, ObjectStore};
-use citycode_jetstream::{ConnectError, Connection};
+use citycode_jetstream::Connection;
+use citycode_jetstream::object_store;
 
 /// The bucket of the segments.
 pub const BUCKET: &str = "CC_LOG_SEGMENTS";
@@ -42,28 +43,5 @@ fn object(partition: Partition, number: u64) -> String {
 /// # Errors
 /// [`ProvisionError`].
 pub async fn provision(connection: &Connection, replicas: u8) -> Result<(), ProvisionError> {
-    let store = ObjectStore::connect(connection, BUCKET).await?;
-    Ok(store.provision(replicas).await?)
-}
-
-/// Why the bucket was not created.
-#[derive(Debug, thiserror::Error)]
-pub enum ProvisionError {
-    /// No server accepted the connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The bucket cannot be used.
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-}
-
-impl ProvisionError {
-    /// Whether a retry may succeed.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Connect(error) => !matches!(error, ConnectError::Seed),
-            Self::Bucket(error) => error.may_pass(),
-        }
-    }
+    object_store::provision(connection, BUCKET, replicas).await
 }

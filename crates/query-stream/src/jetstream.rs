@@ -13,6 +13,8 @@
 //! wrote. It is destroyed by an erasure, for which every server with a replica overwrites the bytes of the message. What
 //! decision 12 says of the servers' replication log and of backups applies here too.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,7 +24,6 @@ use citycode_jetstream::{Client, ConnectError, Connection, SettingMismatch, sett
 use citycode_vault::{FillRandom, HolderKey};
 use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::{MAX_RECORD_BYTES, QueriesError, QueryStore, Secret, SecretName, Stored};
@@ -398,36 +399,10 @@ fn check(secret: &HolderKey, log_id: &[u8; 16]) -> String {
 
 /// The stream of records, of which no message can be removed.
 fn of_records(replicas: u8) -> Map<String, Value> {
-    stream(STREAM, SUBJECT, replicas, MAX_RECORD_BYTES + AROUND_BYTES, true)
+    settings::keeping_all(STREAM, SUBJECT, replicas, MAX_RECORD_BYTES + AROUND_BYTES, true)
 }
 
 /// The stream of secrets. Messages can be deleted, and the servers overwrite their bytes.
 fn of_keys(replicas: u8) -> Map<String, Value> {
-    stream(KEYS, KEY_SUBJECTS, replicas, AROUND_BYTES, false)
-}
-
-fn stream(name: &str, subjects: &str, replicas: u8, max_msg_size: usize, deny_delete: bool) -> Map<String, Value> {
-    let settings = json!({
-        "name": name,
-        "subjects": [subjects],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "new",
-        "num_replicas": replicas,
-        "max_consumers": -1,
-        "max_msgs": -1,
-        "max_msgs_per_subject": -1,
-        "max_bytes": -1,
-        "max_age": 0,
-        "max_msg_size": max_msg_size,
-        "duplicate_window": 120_000_000_000_u64,
-        "compression": "none",
-        "allow_direct": true,
-        "deny_delete": deny_delete,
-        "deny_purge": true,
-    });
-    let Value::Object(settings) = settings else {
-        unreachable!("json! of braces is an object")
-    };
-    settings
+    settings::keeping_all(KEYS, KEY_SUBJECTS, replicas, AROUND_BYTES, false)
 }

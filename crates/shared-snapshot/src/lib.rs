@@ -28,7 +28,9 @@ pub use publisher::{Publisher, SnapshotFile};
 pub use start::Starting;
 pub use statement::{Refusal, Statement};
 
-use citycode_jetstream::object_store::{BucketError, ObjectStore};
+pub use citycode_jetstream::object_store::ProvisionError;
+
+use citycode_jetstream::object_store::{self, ObjectStore};
 use citycode_jetstream::{ConnectError, Connection};
 use citycode_projection::snapshot::ProjectionKind;
 use seal::SealKey;
@@ -73,30 +75,7 @@ pub const fn object(kind: ProjectionKind) -> &'static str {
 /// # Errors
 /// [`ProvisionError`].
 pub async fn provision(connection: &Connection, kind: ProjectionKind, replicas: u8) -> Result<(), ProvisionError> {
-    let store = ObjectStore::connect(connection, bucket(kind)).await?;
-    Ok(store.provision(replicas).await?)
-}
-
-/// Why a bucket was not created.
-#[derive(Debug, thiserror::Error)]
-pub enum ProvisionError {
-    /// No server accepted the connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The bucket cannot be used.
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-}
-
-impl ProvisionError {
-    /// Whether a retry may succeed.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Connect(error) => !matches!(error, ConnectError::Seed),
-            Self::Bucket(error) => error.may_pass(),
-        }
-    }
+    object_store::provision(connection, bucket(kind), replicas).await
 }
 
 impl SharedSnapshots {

@@ -108,19 +108,19 @@ fn check(secret: &HolderKey, log_id: &[u8; 16]) -> [u8; 16] {
 
 /// The stream of keys. Messages can be deleted, and the server overwrites their bytes.
 pub(crate) fn of_keys(replicas: u8) -> Map<String, Value> {
-    stream(names::KEYS, names::ALL_KEYS, replicas, AROUND_BYTES, false)
+    settings::keeping_all(names::KEYS, names::ALL_KEYS, replicas, AROUND_BYTES, false)
 }
 
 /// The stream of a day's ordinary scans.
 pub(crate) fn of_scans(day: u32, replicas: u8) -> Map<String, Value> {
     let most = MAX_CHUNK_BYTES + AROUND_BYTES;
-    stream(&names::scans(day), &names::scans_subjects(day), replicas, most, true)
+    settings::keeping_all(&names::scans(day), &names::scans_subjects(day), replicas, most, true)
 }
 
 /// The stream of a day's registrations. Only the whole stream can be deleted, not single messages.
 pub(crate) fn of_registered(day: u32, replicas: u8) -> Map<String, Value> {
     let most = MAX_REGISTRATION_BYTES + AROUND_BYTES;
-    stream(
+    settings::keeping_all(
         &names::registered(day),
         &names::registered_subjects(day),
         replicas,
@@ -138,32 +138,6 @@ pub(crate) fn request(mut settings: Map<String, Value>, day: u32) -> Value {
 /// The settings of an existing stream that differ from the required ones.
 pub(crate) fn compare(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<SettingMismatch> {
     settings::compare(wanted, found)
-}
-
-fn stream(name: &str, subjects: &str, replicas: u8, max_msg_size: usize, deny_delete: bool) -> Map<String, Value> {
-    let settings = json!({
-        "name": name,
-        "subjects": [subjects],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "new",
-        "num_replicas": replicas,
-        "max_consumers": -1,
-        "max_msgs": -1,
-        "max_msgs_per_subject": -1,
-        "max_bytes": -1,
-        "max_age": 0,
-        "max_msg_size": max_msg_size,
-        "duplicate_window": 120_000_000_000_u64,
-        "compression": "none",
-        "allow_direct": true,
-        "deny_delete": deny_delete,
-        "deny_purge": true,
-    });
-    let Value::Object(settings) = settings else {
-        unreachable!("json! of braces is an object")
-    };
-    settings
 }
 
 #[cfg(test)]

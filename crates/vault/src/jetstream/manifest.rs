@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::hmac;
+use citycode_jetstream::settings::keeping_all;
 use data_encoding::HEXLOWER;
 use serde_json::{Map, Value, json};
 
@@ -155,27 +156,6 @@ fn check(master: &[u8; 32], vault_id: &[u8; 16]) -> [u8; 16] {
 /// Every version of a page is retained until it is overwritten explicitly, because the server does not
 /// overwrite messages that its limits remove.
 pub(super) fn settings(replicas: u8) -> Map<String, Value> {
-    let settings = json!({
-        "name": STREAM,
-        "subjects": [super::page_id::ALL_SUBJECTS],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "new",
-        "num_replicas": replicas,
-        "max_consumers": -1,
-        "max_msgs": -1,
-        "max_msgs_per_subject": -1,
-        "max_bytes": -1,
-        "max_age": 0,
-        "max_msg_size": MAX_PAGE_BYTES + AROUND_BYTES,
-        "duplicate_window": 120_000_000_000_u64,
-        "compression": "none",
-        "allow_direct": true,
-        "deny_delete": false,
-        "deny_purge": true,
-    });
-    let Value::Object(settings) = settings else {
-        unreachable!("json! of braces is an object")
-    };
-    settings
+    let subjects = super::page_id::ALL_SUBJECTS;
+    keeping_all(STREAM, subjects, replicas, MAX_PAGE_BYTES + AROUND_BYTES, false)
 }
