@@ -6,15 +6,14 @@ use std::time::Duration;
 use citycode_event_store::conformance::sample_commit;
 use citycode_event_store::history::{HistorySource as _, LogWithHistory};
 use citycode_event_store::{
-    AppendOutcome, BucketTail, EventStore, Layout, LogId, LogPosition, Partition, RecordedCommit, StreamName,
-    SubscriptionMessage,
+    EventStore, Layout, LogId, LogPosition, Partition, RecordedCommit, StreamName, SubscriptionMessage,
 };
 use citycode_event_store_jetstream::{Config, Durability, JetStreamEventStore, NewLog};
 use citycode_log_segments::segment::SEGMENT_COMMITS;
 use citycode_log_segments::{BUCKET, LogSegments, Publisher, ReadSegmentError, Refusal, provision};
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::entropy::OsEntropy;
-use citycode_testkit::{NatsServer, eventually, eventually_some};
+use citycode_testkit::{NatsServer, append_all, eventually, eventually_some};
 use citycode_token::SigningKey;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -46,7 +45,11 @@ impl City {
         .await;
         provision(&config.connection, 1).await.expect("the bucket is created");
         let log = JetStreamEventStore::open(&config).await.expect("the log opens");
-        append(&log, COMMITS).await;
+        let commits = (0..COMMITS).map(|number| {
+            let stream = StreamName::new(&format!("stream-{number}")).expect("a name");
+            sample_commit(stream, number, vec![7; 300])
+        });
+        append_all(&log, commits.collect()).await;
         Self {
             client: async_nats::connect(server.url()).await.expect("a connection"),
             log: Arc::new(log),
@@ -107,39 +110,6 @@ impl Drop for Aborted {
 
 fn key() -> SigningKey {
     SigningKey::from_seed([1; 32])
-}
-
-/// Appends so many commits, each to a stream of its own, in waves of one commit for each bucket.
-async fn append(log: &dyn EventStore, commits: u64) {
-    let mut tails: std::collections::HashMap<_, BucketTail> = std::collections::HashMap::new();
-    let mut waiting: Vec<u64> = (0..commits).collect();
-    while !waiting.is_empty() {
-        let (mut wave, mut later) = (std::collections::HashMap::new(), Vec::new());
-        for number in waiting {
-            let stream = StreamName::new(&format!("stream-{number}")).expect("a name");
-            let bucket = log.layout().bucket_of(&stream);
-            match wave.entry(bucket) {
-                std::collections::hash_map::Entry::Vacant(slot) => {
-                    slot.insert(sample_commit(stream, number, vec![7; 300]));
-                }
-                std::collections::hash_map::Entry::Occupied(_) => later.push(number),
-            }
-        }
-        let (buckets, appends): (Vec<_>, Vec<_>) = wave
-            .into_iter()
-            .map(|(bucket, commit)| {
-                let tail = tails.get(&bucket).copied().unwrap_or(BucketTail::EMPTY);
-                (bucket, (commit, tail))
-            })
-            .unzip();
-        for (bucket, answer) in buckets.into_iter().zip(log.append_many(appends).await) {
-            let Ok(AppendOutcome::Appended { revision, hash, .. }) = answer else {
-                panic!("{answer:?}");
-            };
-            tails.insert(bucket, BucketTail { revision, hash });
-        }
-        waiting = later;
-    }
 }
 
 async fn read(log: &dyn EventStore) -> Vec<Arc<RecordedCommit>> {

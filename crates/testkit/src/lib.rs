@@ -21,7 +21,7 @@ mod stored_bytes;
 
 pub use child::Process;
 pub use city::City;
-pub use commit::{code_at, code_issued, commit_of};
+pub use commit::{append_all, code_at, code_issued, commit_of};
 pub use disk::{SlowDisk, SmallDisk};
 pub use draw::Draw;
 pub use eventually::{eventually, eventually_some};
