@@ -60,6 +60,44 @@ struct Found<'p> {
     changes: Vec<PolicyChange>,
 }
 
+/// A kind, a place or a channel, as sentences name it.
+struct Named {
+    /// Its path in the policy file, for example `places.staffed`.
+    path: String,
+    label: Both,
+    /// The English word for what it is.
+    noun: &'static str,
+}
+
+impl Named {
+    fn new(path: String, label: &Label, noun: &'static str) -> Self {
+        let label = Both::of(label);
+        Self { path, label, noun }
+    }
+
+    fn field(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
+    }
+
+    /// A sentence of which it is the subject, without its full stop.
+    fn does(&self, zh: &str, en: &str) -> Both {
+        let (label, noun) = (&self.label, self.noun);
+        Both::new(
+            format!("“{}”{zh}", label.zh),
+            format!("The {noun} \"{}\" {en}", label.en),
+        )
+    }
+
+    /// One of its properties.
+    fn property(&self, zh: &str, en: &str) -> Both {
+        let (label, noun) = (&self.label, self.noun);
+        Both::new(
+            format!("“{}”的{zh}", label.zh),
+            format!("The {en} of the {noun} \"{}\"", label.en),
+        )
+    }
+}
+
 impl<'p> Found<'p> {
     fn add(&mut self, path: impl Into<String>, zh: String, en: String) {
         let path = path.into();
@@ -170,59 +208,50 @@ impl<'p> Found<'p> {
     }
 
     fn of_kind(&mut self, before: &KindPolicy, after: &KindPolicy) {
-        let path = |field: &str| format!("kinds.{}.{field}", after.name);
-        let label = Both::of(&after.label);
-        let subject = |zh: &str, en: &str| {
-            Both::new(
-                format!("“{}”的{zh}", label.zh),
-                format!("The {en} of the kind \"{}\"", label.en),
-            )
-        };
-        self.text(&path("name"), &subject("代号", "name"), &before.name, &after.name);
+        let this = Named::new(format!("kinds.{}", after.name), &after.label, "kind");
+        self.text(
+            &this.field("name"),
+            &this.property("代号", "name"),
+            &before.name,
+            &after.name,
+        );
         let labels = [before, after].map(|kind| Both::of(&kind.label));
-        self.value(&path("label"), &subject("显示名称", "label"), &labels[0], &labels[1]);
+        self.value(
+            &this.field("label"),
+            &this.property("显示名称", "label"),
+            &labels[0],
+            &labels[1],
+        );
         let validities = [before, after].map(|kind| seconds(kind.validity_seconds));
         self.value(
-            &path("validity"),
-            &subject("有效期", "validity"),
+            &this.field("validity"),
+            &this.property("有效期", "validity"),
             &validities[0],
             &validities[1],
         );
         self.switch(
-            &path("device_bound"),
+            &this.field("device_bound"),
             (before.device_bound, after.device_bound),
-            Both::new(
-                format!("“{}”须由手机出示并附签名", label.zh),
-                format!("The kind \"{}\" must be shown by a phone with its proof", label.en),
-            ),
-            Both::new(
-                format!("“{}”不再须由手机签名出示", label.zh),
-                format!("The kind \"{}\" needs no phone's proof any more", label.en),
-            ),
+            this.does("须由手机出示并附签名", "must be shown by a phone with its proof"),
+            this.does("不再须由手机签名出示", "needs no phone's proof any more"),
         );
         self.switch(
-            &path("on_paper"),
+            &this.field("on_paper"),
             (before.on_paper, after.on_paper),
-            Both::new(
-                format!("“{}”可打印在纸上", label.zh),
-                format!("The kind \"{}\" is printed on paper", label.en),
-            ),
-            Both::new(
-                format!("“{}”不再打印在纸上", label.zh),
-                format!("The kind \"{}\" is not printed on paper any more", label.en),
-            ),
+            this.does("可打印在纸上", "is printed on paper"),
+            this.does("不再打印在纸上", "is not printed on paper any more"),
         );
         let guardians = [guardian(before.guardian, self.from), guardian(after.guardian, self.to)];
         self.value(
-            &path("guardian"),
-            &subject("代办规定", "rule for family members"),
+            &this.field("guardian"),
+            &this.property("代办规定", "rule for family members"),
             &guardians[0],
             &guardians[1],
         );
         let grounds = [before, after].map(|kind| eligibility(&kind.eligibility));
         self.value(
-            &path("eligibility"),
-            &subject("申领条件", "eligibility"),
+            &this.field("eligibility"),
+            &this.property("申领条件", "eligibility"),
             &grounds[0],
             &grounds[1],
         );
@@ -248,46 +277,38 @@ impl<'p> Found<'p> {
     }
 
     fn of_place(&mut self, before: &PlacePolicy, after: &PlacePolicy) {
-        let path = |field: &str| format!("places.{}.{field}", after.name);
-        let label = Both::of(&after.label);
-        let at = |zh: &str, en: &str| {
-            Both::new(
-                format!("“{}”{zh}", label.zh),
-                format!("The place \"{}\" {en}", label.en),
-            )
-        };
-        let subject = |zh: &str, en: &str| {
-            Both::new(
-                format!("“{}”的{zh}", label.zh),
-                format!("The {en} of the place \"{}\"", label.en),
-            )
-        };
+        let this = Named::new(format!("places.{}", after.name), &after.label, "place");
         let labels = [before, after].map(|place| Both::of(&place.label));
-        self.value(&path("label"), &subject("显示名称", "label"), &labels[0], &labels[1]);
+        self.value(
+            &this.field("label"),
+            &this.property("显示名称", "label"),
+            &labels[0],
+            &labels[1],
+        );
         self.of_accepted_kinds(before, after);
         self.switch(
-            &path("accepts.id_card"),
+            &this.field("accepts.id_card"),
             (before.accepts_id_card, after.accepts_id_card),
-            at("凭身份证放行", "admits by the ID card alone"),
-            at("不再凭身份证放行", "does not admit by the ID card alone any more"),
+            this.does("凭身份证放行", "admits by the ID card alone"),
+            this.does("不再凭身份证放行", "does not admit by the ID card alone any more"),
         );
         self.switch(
-            &path("standing_counts"),
+            &this.field("standing_counts"),
             (before.standing_counts, after.standing_counts),
-            at("拒绝黄码和红码", "refuses yellow and red standing"),
-            at(
+            this.does("拒绝黄码和红码", "refuses yellow and red standing"),
+            this.does(
                 "不再因黄码和红码拒绝",
                 "does not refuse yellow and red standing any more",
             ),
         );
         let ages = [before, after].map(|place| milliseconds(place.max_knowledge_age_ms));
-        let age = subject("状态信息最长时效", "longest age of the knowledge");
-        self.value(&path("max_knowledge_age"), &age, &ages[0], &ages[1]);
+        let age = this.property("状态信息最长时效", "longest age of the knowledge");
+        self.value(&this.field("max_knowledge_age"), &age, &ages[0], &ages[1]);
         self.switch(
-            &path("registers"),
+            &this.field("registers"),
             (before.registers, after.registers),
-            at("登记每次扫码", "registers every scan"),
-            at("不再登记扫码", "does not register scans any more"),
+            this.does("登记每次扫码", "registers every scan"),
+            this.does("不再登记扫码", "does not register scans any more"),
         );
     }
 
@@ -350,41 +371,35 @@ impl<'p> Found<'p> {
     }
 
     fn of_channel(&mut self, before: &ChannelPolicy, after: &ChannelPolicy) {
-        let path = |field: &str| format!("channels.{}.{field}", after.name);
-        let label = Both::of(&after.label);
-        let at = |zh: &str, en: &str| {
-            Both::new(
-                format!("“{}”{zh}", label.zh),
-                format!("The channel \"{}\" {en}", label.en),
-            )
-        };
-        let subject = Both::new(
-            format!("“{}”的显示名称", label.zh),
-            format!("The label of the channel \"{}\"", label.en),
-        );
+        let this = Named::new(format!("channels.{}", after.name), &after.label, "channel");
         let labels = [before, after].map(|channel| Both::of(&channel.label));
-        self.value(&path("label"), &subject, &labels[0], &labels[1]);
+        self.value(
+            &this.field("label"),
+            &this.property("显示名称", "label"),
+            &labels[0],
+            &labels[1],
+        );
         self.of_acts(before, after);
         self.switch(
-            &path("attests"),
+            &this.field("attests"),
             (before.attests, after.attests),
-            at(
+            this.does(
                 "可核实残疾人证和特殊人群",
                 "attests disability certificates and special groups",
             ),
-            at(
+            this.does(
                 "不再核实残疾人证和特殊人群",
                 "does not attest disability certificates and special groups any more",
             ),
         );
         self.switch(
-            &path("needs_assertion"),
+            &this.field("needs_assertion"),
             (before.needs_assertion, after.needs_assertion),
-            at(
+            this.does(
                 "办理业务须经身份认证",
                 "demands that an identity provider authenticates the person",
             ),
-            at(
+            this.does(
                 "办理业务不再须经身份认证",
                 "does not demand any more that an identity provider authenticates the person",
             ),
@@ -392,14 +407,7 @@ impl<'p> Found<'p> {
     }
 
     fn of_acts(&mut self, before: &ChannelPolicy, after: &ChannelPolicy) {
-        let path = |field: &str| format!("channels.{}.{field}", after.name);
-        let label = Both::of(&after.label);
-        let at = |zh: &str, en: &str| {
-            Both::new(
-                format!("“{}”{zh}", label.zh),
-                format!("The channel \"{}\" {en}", label.en),
-            )
-        };
+        let this = Named::new(format!("channels.{}", after.name), &after.label, "channel");
         let numbers: BTreeSet<u8> = before
             .acts
             .iter()
@@ -422,13 +430,13 @@ impl<'p> Found<'p> {
                 let Some(kind) = new.or(old) else { continue };
                 let (name, act) = (kind_label(kind, self.to, self.from), act_words(act));
                 self.switch(
-                    &path(&format!("acts.{}", kind_name(kind, self.to, self.from))),
+                    &this.field(&format!("acts.{}", kind_name(kind, self.to, self.from))),
                     (old.is_some(), new.is_some()),
-                    at(
+                    this.does(
                         &format!("可{}“{}”", act.zh, name.zh),
                         &format!("{} the kind \"{}\"", act.en, name.en),
                     ),
-                    at(
+                    this.does(
                         &format!("不再可{}“{}”", act.zh, name.zh),
                         &format!("no longer {} the kind \"{}\"", act.en, name.en),
                     ),

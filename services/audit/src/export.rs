@@ -214,14 +214,9 @@ impl Audit {
         exported: &mut Exported,
         sink: &mut dyn RowSink,
     ) -> Result<(), Problem> {
-        let (records, mut from) = (self.records()?, 0);
-        loop {
-            let read = records.batches(day, from).await.map_err(|error| unavailable(&error))?;
-            if read.batches.is_empty() {
-                return Ok(());
-            }
-            from = read.next;
-            for batch in &read.batches {
+        let mut from = 0;
+        while let Some(batches) = self.next_batches(day, &mut from).await? {
+            for batch in &batches {
                 let Ok(records) = &batch.records else {
                     exported.summary.unreadable_batches += 1;
                     continue;
@@ -243,6 +238,7 @@ impl Audit {
                 commits: 0,
             })?;
         }
+        Ok(())
     }
 
     fn export_verdict(

@@ -145,26 +145,30 @@ impl Audit {
         Ok(days)
     }
 
+    /// The next batches of a day; none at its end. `from` is 0 at first, and is advanced past them.
+    pub(crate) async fn next_batches(&self, day: u32, from: &mut u64) -> Result<Option<Vec<Batch>>, Problem> {
+        let read = self.records()?.batches(day, *from).await;
+        let read = read.map_err(|error| unavailable(&error))?;
+        *from = read.next;
+        Ok((!read.batches.is_empty()).then_some(read.batches))
+    }
+
     pub(crate) async fn each_batch(
         &self,
         day: u32,
         mut each: impl FnMut(&Batch),
         observer: &mut dyn Observer,
     ) -> Result<(), Problem> {
-        let (records, mut from, mut scans) = (self.records()?, 0, 0);
-        loop {
-            let read = records.batches(day, from).await.map_err(|error| unavailable(&error))?;
-            if read.batches.is_empty() {
-                return Ok(());
-            }
-            from = read.next;
-            for batch in &read.batches {
+        let (mut from, mut scans) = (0, 0);
+        while let Some(batches) = self.next_batches(day, &mut from).await? {
+            for batch in &batches {
                 scans += batch.records.as_ref().map_or(0, |records| records.len() as u64);
                 each(batch);
             }
             let progress = proto::AuditProgress { day, scans, commits: 0 };
             observer.report(progress)?;
         }
+        Ok(())
     }
 }
 

@@ -8,11 +8,11 @@ use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;
 use citycode_event_store::Partition;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_token::status_list::{Bits, StatusList, StatusListClaims, sign_cwt, sign_jwt};
+use citycode_token::status_list::{Bits, StatusList, sign_cwt, sign_jwt};
 use citycode_wire::proto::revocation::v1::{GetStatusListRequest, GetStatusListResponse};
 use citycode_wire::request;
 
-use crate::status_lists::{Format, LIFETIME_SECONDS, StatusLists, TICK, TTL_SECONDS, matches_tag};
+use crate::status_lists::{Format, StatusLists, TICK, TTL_SECONDS, claims, matches_tag};
 
 /// Knows what status lists were.
 #[async_trait]
@@ -74,13 +74,7 @@ impl StatusLists {
         let list_of_then = StatusList::from_packed(Bits::Two, packed).map_err(|_| Problem::internal())?;
         let compressed = list_of_then.compress();
         let uri = format!("{}{list}", self.base_uri);
-        let claims = StatusListClaims {
-            uri: &uri,
-            issued_at: at,
-            expires_at: Some(at.plus_seconds(LIFETIME_SECONDS)),
-            ttl_seconds: Some(TTL_SECONDS),
-            aggregation_uri: None,
-        };
+        let claims = claims(&uri, at);
         Ok(match format {
             Format::Cwt => sign_cwt(&compressed, &claims, &self.key),
             Format::Jwt => sign_jwt(&compressed, &claims, &self.key).into_bytes(),

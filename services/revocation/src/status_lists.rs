@@ -41,7 +41,7 @@ pub(crate) const TTL_SECONDS: u32 = 10;
 /// partition is proved, it waits for a whole tick.
 const STRAGGLERS: Duration = Duration::from_secs(5);
 /// A list expires after this time, so that a stopped publisher is detected.
-pub(crate) const LIFETIME_SECONDS: i64 = 3_600;
+const LIFETIME_SECONDS: i64 = 3_600;
 
 /// Why the lists were not updated. The last ones are still served.
 #[derive(Debug, thiserror::Error)]
@@ -242,13 +242,7 @@ impl StatusLists {
             None => Arc::new(StatusList::from_packed(Bits::Two, packed).ok()?.compress()),
         };
         let uri = format!("{}{list}", self.base_uri);
-        let claims = StatusListClaims {
-            uri: &uri,
-            issued_at: now,
-            expires_at: Some(now.plus_seconds(LIFETIME_SECONDS)),
-            ttl_seconds: Some(TTL_SECONDS),
-            aggregation_uri: None,
-        };
+        let claims = claims(&uri, now);
         Some(SignedList {
             at: now,
             cwt: sign_cwt(&compressed, &claims, &self.key),
@@ -374,6 +368,17 @@ impl Format {
 fn names(partitions: &[Partition]) -> String {
     let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
     names.join(", ")
+}
+
+/// The claims of a list as of an instant.
+pub(crate) fn claims(uri: &str, at: Timestamp) -> StatusListClaims<'_> {
+    StatusListClaims {
+        uri,
+        issued_at: at,
+        expires_at: Some(at.plus_seconds(LIFETIME_SECONDS)),
+        ttl_seconds: Some(TTL_SECONDS),
+        aggregation_uri: None,
+    }
 }
 
 /// Whether an `If-None-Match` (RFC 9110 §13.1.2) matches this tag: weak comparison with any tag of a list, or `*`.

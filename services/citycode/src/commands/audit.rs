@@ -281,17 +281,8 @@ async fn run_audit(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
         }
     };
     let count = |name: &str| result.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let names = [
-        "scans",
-        "recomputed",
-        "agree",
-        "differ_total",
-        "missing",
-        "extra",
-        "sealed_late",
-        "log_faults_total",
-    ];
-    let mut facts: Vec<_> = names.iter().map(|name| (*name, count(name).to_string())).collect();
+    let names = resumed::COUNTS.into_iter().chain(["log_faults_total"]);
+    let mut facts: Vec<_> = names.map(|name| (name, count(name).to_string())).collect();
     let altered = result.get("altered").and_then(Value::as_array).map_or(0, Vec::len);
     facts.push(("altered", altered.to_string()));
     let reasons = result.get("not_recomputable").and_then(Value::as_object);

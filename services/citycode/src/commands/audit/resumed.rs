@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 /// Differences that a result lists, as the server limits them.
 const MAX_LISTED: usize = 100;
-/// The counts of a result.
-const COUNTS: [&str; 7] = [
+/// The counts of a result that add up over its days.
+pub(super) const COUNTS: [&str; 7] = [
     "scans",
     "recomputed",
     "agree",
