@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 30] = [
+const CRATES: [(&str, &[&str]); 32] = [
     ("log-position", &[]),
     ("domain", &["log-position"]),
     ("qr", &[]),
@@ -22,6 +22,8 @@ const CRATES: [(&str, &[&str]); 30] = [
     ("service-kit", &[]),
     ("auth", &["service-kit"]),
     ("terminal", &["service-kit"]),
+    ("access-records", &[]),
+    ("service-clients", &["wire", "service-kit"]),
     ("token", &["domain"]),
     ("projection", &["domain", "log-position"]),
     ("wire", &["domain"]),
@@ -102,7 +104,7 @@ const CRATES: [(&str, &[&str]); 30] = [
 ];
 
 /// A service and the crates on which it may depend beside `domain`, `wire` and `service-kit`.
-const SERVICES: [(&str, &[&str]); 6] = [
+const SERVICES: [(&str, &[&str]); 7] = [
     (
         "issuer",
         &[
@@ -159,7 +161,9 @@ const SERVICES: [(&str, &[&str]); 6] = [
         ],
     ),
     // The exposed service: no log, no keys, no projections. It decodes pictures for clients without a reader.
-    ("portal", &["qr"]),
+    ("portal", &["qr", "pages", "service-clients"]),
+    // The web pages, which the portal serves: as exposed as the portal itself.
+    ("pages", &["qr", "policy-file", "service-clients", "access-records"]),
     ("gate-agent", &["token", "projection", "policy-file", "qr"]),
 ];
 const ALLOWED_FOR_EVERY_SERVICE: [&str; 4] = ["domain", "wire", "service-kit", "auth"];

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::answer::{Instant, incomplete, instant, invalid, json};
-use crate::balancer::ServedBy;
+use citycode_service_clients::ServedBy;
 use crate::call::Call;
 use crate::portal::{Shared, SharedState};
 

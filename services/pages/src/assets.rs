@@ -1,0 +1,48 @@
+//! The built browser files: style sheets, scripts and the reader of QR codes. Their names contain a hash of their
+//! content, so browsers keep them for ever and never mix two releases.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use citycode_service_kit::problem::{Code, Problem};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+
+/// The folder of the files' addresses.
+const FOLDER: &str = "/assets/";
+/// A year: the longest time that caches honour.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+struct Embedded {
+    /// The name without the hash, which templates use.
+    name: &'static str,
+    /// The name with the hash.
+    file: &'static str,
+    /// The media type.
+    kind: &'static str,
+    bytes: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// The address of a file by its name without the hash; empty if there is none, which a test of all templates prevents.
+pub(crate) fn address(name: &str) -> String {
+    let found = EMBEDDED.iter().find(|asset| asset.name == name);
+    found.map(|asset| format!("{FOLDER}{}", asset.file)).unwrap_or_default()
+}
+
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/assets/{file}", get(file))
+}
+
+async fn file(Path(name): Path<String>) -> Response {
+    let Some(asset) = EMBEDDED.iter().find(|asset| asset.file == name) else {
+        return Problem::new(Code::NotFound, "there is no such file").into_response();
+    };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(asset.kind)),
+        (CACHE_CONTROL, HeaderValue::from_static(IMMUTABLE)),
+    ];
+    (headers, asset.bytes).into_response()
+}
