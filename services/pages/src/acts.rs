@@ -38,7 +38,8 @@ impl ActResult {
             code_id: code_id.to_owned(),
             sentence: f.t1("act-died", "kind", &f.kind(kind)),
         });
-        let alive = codes.iter().filter(|code| code.state() == CodeLife::Valid);
+        // The code that the act made is the headline's.
+        let alive = codes.iter().filter(|code| code.state() == CodeLife::Valid && code.kind != kind);
         let alive = alive.map(|code| Alive {
             kind: code.kind.clone(),
             sentence: f.t2(

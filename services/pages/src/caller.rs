@@ -17,7 +17,6 @@ use std::sync::Mutex;
 use tonic::metadata::MetadataValue;
 use zeroize::Zeroizing;
 
-use crate::session::Session;
 use crate::site::Site;
 
 /// Lifetime of a token in seconds.
@@ -45,26 +44,6 @@ impl PageCaller {
         Self {
             subject: format!("pages-{}", HEXLOWER.encode(&person)),
             role: Role::Channel(channel.to_owned()),
-            card_reader: false,
-        }
-    }
-
-    /// A kiosk.
-    #[expect(dead_code, reason = "the kiosk's pages follow")]
-    pub(crate) fn kiosk(session: &Session, channel: &str) -> Self {
-        Self {
-            subject: format!("pages-kiosk-{}", session.id),
-            role: Role::Channel(channel.to_owned()),
-            card_reader: false,
-        }
-    }
-
-    /// An operator, in one of the operator's roles.
-    #[expect(dead_code, reason = "the operators' pages follow")]
-    pub(crate) fn operator(session: &Session, role: Role) -> Self {
-        Self {
-            subject: format!("pages-ops-{}", session.id),
-            role,
             card_reader: false,
         }
     }

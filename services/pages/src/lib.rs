@@ -9,6 +9,8 @@
 //! | `site` | the parts, the shared state, the routes |
 //! | `access` | start links, sign-in, sign-out |
 //! | `my` | a resident's own codes |
+//! | `kiosk`, `staff`, `gate`, `ops` | the pages of devices and operators |
+//! | `picture` | codes as images and print sheets |
 //! | `frame`, `lang`, `words` | what all pages share: language, view, texts (Fluent) |
 //! | [`session`], `seal` | sessions as sealed cookies |
 //! | `guard` | applies to every page: the `Host` header, the origin of forms, security headers |
@@ -21,14 +23,18 @@ mod acts;
 mod assets;
 mod caller;
 mod frame;
+mod gate;
 mod guard;
+mod kiosk;
 mod lang;
 mod my;
+mod ops;
 mod picture;
 mod problem_page;
 mod seal;
 pub mod session;
 mod site;
+mod staff;
 mod when;
 mod words;
 

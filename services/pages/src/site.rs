@@ -17,7 +17,7 @@ use crate::access::start::StartLinks;
 use crate::caller::PageTokens;
 use crate::seal::Seal;
 use crate::words::Words;
-use crate::{access, assets, guard, my, problem_page};
+use crate::{access, assets, gate, guard, kiosk, my, ops, problem_page, staff};
 
 /// A sample resident of `citycode up --demo`.
 #[derive(Clone, Debug)]
@@ -142,6 +142,10 @@ impl Pages {
         let pages = Router::new()
             .merge(access::routes())
             .merge(my::routes())
+            .merge(kiosk::routes())
+            .merge(staff::routes())
+            .merge(gate::routes())
+            .merge(ops::routes())
             .layer(from_fn_with_state(Arc::clone(&site), problem_page::show_errors))
             .layer(from_fn_with_state(Arc::clone(&site), guard::check))
             .with_state(Arc::clone(&site));

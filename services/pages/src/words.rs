@@ -6,8 +6,24 @@ use unic_langid::langid;
 
 use crate::lang::Language;
 
-const CHINESE: &str = include_str!("../locales/zh.ftl");
-const ENGLISH: &str = include_str!("../locales/en.ftl");
+/// The texts of one language, a file for each area.
+const FILES: usize = 6;
+const CHINESE: [&str; FILES] = [
+    include_str!("../locales/zh/common.ftl"),
+    include_str!("../locales/zh/my.ftl"),
+    include_str!("../locales/zh/kiosk.ftl"),
+    include_str!("../locales/zh/staff.ftl"),
+    include_str!("../locales/zh/ops.ftl"),
+    include_str!("../locales/zh/sheet.ftl"),
+];
+const ENGLISH: [&str; FILES] = [
+    include_str!("../locales/en/common.ftl"),
+    include_str!("../locales/en/my.ftl"),
+    include_str!("../locales/en/kiosk.ftl"),
+    include_str!("../locales/en/staff.ftl"),
+    include_str!("../locales/en/ops.ftl"),
+    include_str!("../locales/en/sheet.ftl"),
+];
 
 /// The texts.
 pub(crate) struct Words {
@@ -19,8 +35,8 @@ impl Words {
     /// The texts that are part of the program.
     pub(crate) fn built_in() -> Self {
         Self {
-            chinese: bundle(CHINESE, langid!("zh-CN")),
-            english: bundle(ENGLISH, langid!("en")),
+            chinese: bundle(&CHINESE, langid!("zh-CN")),
+            english: bundle(&ENGLISH, langid!("en")),
         }
     }
 
@@ -52,19 +68,21 @@ impl Words {
     }
 }
 
-fn bundle(source: &str, language: unic_langid::LanguageIdentifier) -> FluentBundle<FluentResource> {
-    let resource = match FluentResource::try_new(source.to_owned()) {
-        Ok(resource) => resource,
-        Err((resource, errors)) => {
-            tracing::error!(?errors, "the texts of the pages contain errors");
-            resource
-        }
-    };
+fn bundle(sources: &[&str; FILES], language: unic_langid::LanguageIdentifier) -> FluentBundle<FluentResource> {
     let mut bundle = FluentBundle::new_concurrent(vec![language]);
     // Isolation marks are for texts that mix writing directions; here they would be copied with a name.
     bundle.set_use_isolating(false);
-    if let Err(errors) = bundle.add_resource(resource) {
-        tracing::error!(?errors, "the texts of the pages contain a text twice");
+    for source in sources {
+        let resource = match FluentResource::try_new((*source).to_owned()) {
+            Ok(resource) => resource,
+            Err((resource, errors)) => {
+                tracing::error!(?errors, "the texts of the pages contain errors");
+                resource
+            }
+        };
+        if let Err(errors) = bundle.add_resource(resource) {
+            tracing::error!(?errors, "the texts of the pages contain a text twice");
+        }
     }
     bundle
 }
@@ -82,16 +100,46 @@ mod tests {
 
     #[test]
     fn the_texts_are_valid_and_none_stands_twice() {
-        for source in [CHINESE, ENGLISH] {
-            let resource = FluentResource::try_new(source.to_owned()).map_err(|(_, errors)| errors);
-            let resource = resource.expect("the texts are valid Fluent");
+        for sources in [CHINESE, ENGLISH] {
             let mut bundle = FluentBundle::new_concurrent(vec![langid!("en")]);
-            bundle.add_resource(resource).expect("every id stands once");
+            for source in sources {
+                let resource = FluentResource::try_new(source.to_owned()).map_err(|(_, errors)| errors);
+                let resource = resource.expect("the texts are valid Fluent");
+                bundle.add_resource(resource).expect("every id stands once");
+            }
         }
     }
 
     #[test]
     fn both_languages_have_the_same_texts() {
-        assert_eq!(ids(CHINESE), ids(ENGLISH));
+        for (chinese, english) in CHINESE.iter().zip(ENGLISH) {
+            assert_eq!(ids(chinese), ids(english));
+        }
+    }
+
+    #[test]
+    fn every_text_that_a_template_names_exists() {
+        let all: BTreeSet<&str> = ENGLISH.into_iter().flat_map(ids).collect();
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        let mut folders = vec![root];
+        let mut named = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder of templates").flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let template = std::fs::read_to_string(&path).expect("a template");
+                for call in ["f.t(\"", "f.t1(\"", "f.t2(\""] {
+                    for rest in template.split(call).skip(1) {
+                        let id = rest.split('"').next().unwrap_or_default();
+                        assert!(all.contains(id), "{}: there is no text {id}", path.display());
+                        named += 1;
+                    }
+                }
+            }
+        }
+        assert!(named > 50, "only {named} texts are named");
     }
 }

@@ -1,0 +1,46 @@
+# The pages of a resident.
+my-self = You
+my-relative = Relative
+my-own-codes = See your own codes
+relatives = Relatives
+relatives-manage = Add a relative, or see who may act for me
+who-looked = Who looked me up
+lost-phone = I lost my phone
+can-get = You can get one now.
+get-elsewhere = You cannot get it here. Please go to a kiosk or a counter.
+suspended-text = This code is on hold. Meanwhile you can neither get, replace nor print it, but you can report it lost. Ask the issuing office why.
+state-none = None yet
+state-valid = Valid
+state-suspended = On hold
+state-expired = Expired
+state-superseded = Replaced
+state-reported-lost = Reported lost
+state-revoked = Revoked
+
+reissue = Replace
+reissue-channel-pc = Apply again
+reissue-channel-app = Apply again
+reissue-kind-sampling = Regenerate
+end-title = Replace or report lost
+dies-at-once = This code stops working at once
+others-stay = Your other codes stay as they are.
+confirm-act = Confirm: { $act }
+fact-kind = Kind
+fact-expiry = Expiry
+qr-label = QR code of the { $kind }, to be shown to staff or a gate
+shared-no-live = This code can neither be got nor shown on a shared computer. Please use your own phone.
+live-elsewhere = This code belongs to the phone on which you got it, so it cannot be shown here. If you changed your phone or cleared the browser's data, apply again here; the old code then stops working. You can also show your ID card.
+live-needs-script = Showing a live code needs JavaScript. Enable it in your browser, or show your ID card.
+live-countdown = Refreshes in { $seconds } s
+live-no-key = This browser does not have the key of the code: its data was cleared, or this is another phone. For now, show your ID card. After you apply again you can show the code; the old one then stops working.
+live-no-network = There is no network. You can still show this code.
+live-wrong-clock = The clock of this phone is wrong; the code uses the system's time.
+live-key-failed = This phone could not sign. Close other pages and try again; otherwise show your ID card, or apply again.
+live-insecure = This connection is not secure, so the code can neither be got nor shown. Open this page with an https address. Other kinds of codes are not affected.
+
+act-issued = Your { $kind } is ready
+act-lost = Your { $kind } is reported lost
+act-died = The previous { $kind } stopped working, with its saved images and prints.
+act-alive = Your { $kind } still works, until { $time }.
+act-unknown = Checking, do not repeat
+act-unknown-text = The system has not answered yet. Please look at the result in a moment; one request never takes effect twice.

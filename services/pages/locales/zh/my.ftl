@@ -1,0 +1,46 @@
+# 居民自己的页面。
+my-self = 本人
+my-relative = 亲属
+my-own-codes = 查看本人的码
+relatives = 亲属
+relatives-manage = 添加亲属，或查看谁可以为我办理
+who-looked = 谁查过我
+lost-phone = 手机丢了
+can-get = 现在可以申领。
+get-elsewhere = 这里不能申领，请到自助终端或窗口办理。
+suspended-text = 此码已暂停使用，期间不能申领、补领或重新打印，可以挂失。请向发放机构询问原因。
+state-none = 未申领
+state-valid = 有效
+state-suspended = 已暂停使用
+state-expired = 已过期
+state-superseded = 已换新码
+state-reported-lost = 已挂失
+state-revoked = 已注销
+
+reissue = 补领
+reissue-channel-pc = 再次申领
+reissue-channel-app = 再次申领
+reissue-kind-sampling = 重新生成
+end-title = 换码与挂失
+dies-at-once = 办理后，这张码立即失效
+others-stay = 您的其他码不受影响。
+confirm-act = 确认{ $act }
+fact-kind = 种类
+fact-expiry = 有效期
+qr-label = { $kind }二维码，请出示给工作人员或闸机
+shared-no-live = 公用电脑上不能申领或出示此码。请用自己的手机。
+live-elsewhere = 此码绑定在申领时用的手机上，这里不能亮码。换了手机或清除过浏览器数据，请在这里再次申领，旧码随即失效；也可以出示身份证。
+live-needs-script = 亮码需要 JavaScript。请在浏览器中启用，或出示身份证。
+live-countdown = { $seconds } 秒后自动更新
+live-no-key = 这个浏览器里没有此码的密钥：可能清除过浏览器数据，或者换了手机。现在可以出示身份证；再次申领后即可亮码，旧码随即失效。
+live-no-network = 没有网络。此码仍可出示。
+live-wrong-clock = 这部手机的时间不准，已按系统时间亮码。
+live-key-failed = 这部手机未能签名。请关闭其他页面后重试；仍不行，请出示身份证，或再次申领。
+live-insecure = 此连接不安全，不能申领或亮码。请使用 https 地址打开本页。其他种类的码不受影响。
+
+act-issued = { $kind }已办好
+act-lost = { $kind }已挂失
+act-died = 原来的{ $kind }已失效，包括保存的图片和打印件。
+act-alive = { $kind }仍可使用，{ $time } 前有效。
+act-unknown = 正在确认，请勿重复办理
+act-unknown-text = 系统还没有答复。请稍候查看结果；同一次办理不会重复生效。
