@@ -175,10 +175,7 @@ fn record((expires_at, revision, value): (i64, u64, &[u8])) -> Record {
     }
 }
 
-fn stored(
-    records: &impl redb::ReadableTable<Key, Value>,
-    id: (u8, &[u8]),
-) -> Result<Option<Record>, Unavailable> {
+fn stored(records: &impl redb::ReadableTable<Key, Value>, id: (u8, &[u8])) -> Result<Option<Record>, Unavailable> {
     Ok(records.get(id).map_err(failed)?.map(|value| record(value.value())))
 }
 

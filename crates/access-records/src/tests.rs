@@ -32,9 +32,20 @@ async fn a_record_is_created_once_until_it_expires() {
     let (_dir, records) = set_up();
     assert!(records.create(Table::StartLink, b"k", until(10), 0).await.unwrap());
     assert!(!records.create(Table::StartLink, b"k", until(20), 9).await.unwrap());
-    assert_eq!(records.get(Table::StartLink, b"k", 9).await.unwrap().unwrap().value, b"value");
-    assert_eq!(records.get(Table::StartLink, b"k", 10).await.unwrap(), None, "the expiry is exclusive");
-    assert_eq!(records.get(Table::Device, b"k", 9).await.unwrap(), None, "tables are apart");
+    assert_eq!(
+        records.get(Table::StartLink, b"k", 9).await.unwrap().unwrap().value,
+        b"value"
+    );
+    assert_eq!(
+        records.get(Table::StartLink, b"k", 10).await.unwrap(),
+        None,
+        "the expiry is exclusive"
+    );
+    assert_eq!(
+        records.get(Table::Device, b"k", 9).await.unwrap(),
+        None,
+        "tables are apart"
+    );
     assert!(records.create(Table::StartLink, b"k", until(20), 10).await.unwrap());
 }
 
@@ -43,14 +54,32 @@ async fn a_record_is_replaced_only_at_its_revision() {
     let (_dir, records) = set_up();
     records.create(Table::Pairing, b"k", until(10), 0).await.unwrap();
     let revision = records.get(Table::Pairing, b"k", 0).await.unwrap().unwrap().revision;
-    assert!(records.replace(Table::Pairing, b"k", revision, until(12)).await.unwrap());
-    assert!(!records.replace(Table::Pairing, b"k", revision, until(99)).await.unwrap());
-    assert_eq!(records.get(Table::Pairing, b"k", 11).await.unwrap().unwrap().expires_at, 12);
+    assert!(
+        records
+            .replace(Table::Pairing, b"k", revision, until(12))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !records
+            .replace(Table::Pairing, b"k", revision, until(99))
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        records.get(Table::Pairing, b"k", 11).await.unwrap().unwrap().expires_at,
+        12
+    );
     assert!(!records.replace(Table::Pairing, b"other", 1, until(99)).await.unwrap());
 
     // A record that expired and was created again has another revision.
     records.create(Table::Pairing, b"k", until(30), 12).await.unwrap();
-    assert!(!records.replace(Table::Pairing, b"k", revision + 1, until(99)).await.unwrap());
+    assert!(
+        !records
+            .replace(Table::Pairing, b"k", revision + 1, until(99))
+            .await
+            .unwrap()
+    );
 }
 
 #[tokio::test]
@@ -89,7 +118,10 @@ async fn a_full_table_refuses_new_records_until_old_ones_expire() {
     let records = EmbeddedRecords::with_capacity(&dir.path().join("access.redb"), 2).unwrap();
     records.create(Table::EndedSession, b"a", until(10), 0).await.unwrap();
     records.create(Table::EndedSession, b"b", until(20), 0).await.unwrap();
-    records.create(Table::EndedSession, b"c", until(30), 0).await.unwrap_err();
+    records
+        .create(Table::EndedSession, b"c", until(30), 0)
+        .await
+        .unwrap_err();
     assert!(records.create(Table::EndedSession, b"c", until(30), 10).await.unwrap());
     assert!(records.get(Table::EndedSession, b"b", 10).await.unwrap().is_some());
 }

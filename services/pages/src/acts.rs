@@ -39,7 +39,9 @@ impl ActResult {
             sentence: f.t1("act-died", "kind", &f.kind(kind)),
         });
         // The code that the act made is the headline's.
-        let alive = codes.iter().filter(|code| code.state() == CodeLife::Valid && code.kind != kind);
+        let alive = codes
+            .iter()
+            .filter(|code| code.state() == CodeLife::Valid && code.kind != kind);
         let alive = alive.map(|code| Alive {
             kind: code.kind.clone(),
             sentence: f.t2(
@@ -63,7 +65,11 @@ impl ActResult {
         Self {
             result: problem.code().as_str().to_owned(),
             outcome: if unknown { "unknown" } else { "not_done" },
-            headline: if unknown { f.t("act-unknown") } else { f.problem(problem) },
+            headline: if unknown {
+                f.t("act-unknown")
+            } else {
+                f.problem(problem)
+            },
             died: Vec::new(),
             alive: Vec::new(),
         }

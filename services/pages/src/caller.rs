@@ -93,10 +93,13 @@ impl PageTokens for LocalPageTokens {
             local_only: true,
             lifetime_seconds: LIFETIME_SECONDS,
         };
-        let token = self.authority.mint(&grant, AUDIENCE, self.clock.now()).map_err(|error| {
-            tracing::error!(%error, "an access token of a page could not be signed");
-            Problem::internal()
-        })?;
+        let token = self
+            .authority
+            .mint(&grant, AUDIENCE, self.clock.now())
+            .map_err(|error| {
+                tracing::error!(%error, "an access token of a page could not be signed");
+                Problem::internal()
+            })?;
         if remembered.len() >= MOST_REMEMBERED {
             remembered.clear();
         }

@@ -78,7 +78,9 @@ impl<'a> Frame<'a> {
 
     /// The label of a kind; its name if the policy has none.
     pub(crate) fn kind(&self, name: &str) -> String {
-        self.site.kind(name).map_or_else(|| name.to_owned(), |kind| self.label(&kind.label))
+        self.site
+            .kind(name)
+            .map_or_else(|| name.to_owned(), |kind| self.label(&kind.label))
     }
 
     /// A time to the minute, in the policy's zone.
@@ -145,7 +147,9 @@ impl<'a> Frame<'a> {
 
     /// Where the reader signs out.
     pub(crate) fn sign_out(&self) -> String {
-        self.area.map(|area| format!("{}/sign-out", area.path())).unwrap_or_default()
+        self.area
+            .map(|area| format!("{}/sign-out", area.path()))
+            .unwrap_or_default()
     }
 
     /// A new command id for a form, so that sending the form twice does nothing twice.

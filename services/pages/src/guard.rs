@@ -25,7 +25,11 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Checks the request, and completes the answer.
 pub(crate) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     if !is_known_host(request.headers(), &site.host_names) {
-        return (StatusCode::MISDIRECTED_REQUEST, "this host name is not configured for these pages\n").into_response();
+        return (
+            StatusCode::MISDIRECTED_REQUEST,
+            "this host name is not configured for these pages\n",
+        )
+            .into_response();
     }
     if request.method() == Method::POST && !is_from_own_page(request.headers()) {
         return (StatusCode::FORBIDDEN, "this form was sent by another site\n").into_response();
@@ -104,10 +108,24 @@ mod tests {
     #[test]
     fn only_addresses_localhost_and_configured_names_are_hosts() {
         let configured = ["code.example.org".to_owned()];
-        for host in ["127.0.0.1:8080", "localhost", "localhost:1", "[::1]:8080", "[::1]", "192.0.2.7", "Code.Example.org:443"] {
+        for host in [
+            "127.0.0.1:8080",
+            "localhost",
+            "localhost:1",
+            "[::1]:8080",
+            "[::1]",
+            "192.0.2.7",
+            "Code.Example.org:443",
+        ] {
             assert!(is_known_host(&headers(&[("host", host)]), &configured), "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8080", "code.example.org.evil", ""] {
+        for host in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:8080",
+            "code.example.org.evil",
+            "",
+        ] {
             assert!(!is_known_host(&headers(&[("host", host)]), &configured), "{host}");
         }
     }
@@ -116,7 +134,10 @@ mod tests {
     fn a_form_of_another_origin_is_refused() {
         let own = [("host", "127.0.0.1:8080")];
         assert!(is_from_own_page(&headers(&own)));
-        assert!(is_from_own_page(&headers(&[own[0], ("origin", "http://127.0.0.1:8080")])));
+        assert!(is_from_own_page(&headers(&[
+            own[0],
+            ("origin", "http://127.0.0.1:8080")
+        ])));
         assert!(is_from_own_page(&headers(&[own[0], ("sec-fetch-site", "same-origin")])));
         for (name, value) in [
             ("origin", "http://evil.example"),

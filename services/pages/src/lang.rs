@@ -149,7 +149,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Choice {
 /// path).
 pub(crate) fn cookie<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     let headers = parts.headers.get_all(COOKIE).iter();
-    let pairs = headers.filter_map(|header| header.to_str().ok()).flat_map(|header| header.split(';'));
+    let pairs = headers
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(|header| header.split(';'));
     pairs
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(found, _)| *found == name)
@@ -168,11 +170,20 @@ mod tests {
     #[test]
     fn the_query_wins_over_the_cookie_and_chinese_is_the_default() {
         let none = Choice::of(&parts("/", ""));
-        assert_eq!((none.language, none.view, none.is_new), (Language::Chinese, View::Standard, false));
+        assert_eq!(
+            (none.language, none.view, none.is_new),
+            (Language::Chinese, View::Standard, false)
+        );
         let kept = Choice::of(&parts("/", "a=b; citycode-view=en.large"));
-        assert_eq!((kept.language, kept.view, kept.is_new), (Language::English, View::Large, false));
+        assert_eq!(
+            (kept.language, kept.view, kept.is_new),
+            (Language::English, View::Large, false)
+        );
         let asked = Choice::of(&parts("/?x=1&lang=zh", "citycode-view=en.large"));
-        assert_eq!((asked.language, asked.view, asked.is_new), (Language::Chinese, View::Large, true));
+        assert_eq!(
+            (asked.language, asked.view, asked.is_new),
+            (Language::Chinese, View::Large, true)
+        );
     }
 
     #[test]

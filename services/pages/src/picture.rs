@@ -35,11 +35,17 @@ pub(crate) fn png(site: &Site, kind: &KindPolicy, code: &IssuedCode) -> Result<V
 /// The print sheet as PDF (A4).
 pub(crate) fn sheet(site: &Site, kind: &KindPolicy, code: &IssuedCode) -> Result<Vec<u8>, Problem> {
     let content = content(site, kind, code);
-    print_sheet(&content, &site.fonts).map(|sheet| sheet.pdf).map_err(failed)
+    print_sheet(&content, &site.fonts)
+        .map(|sheet| sheet.pdf)
+        .map_err(failed)
 }
 
 fn options(kind: &KindPolicy) -> SymbolOptions {
-    if kind.on_paper { SymbolOptions::PAPER } else { SymbolOptions::SCREEN }
+    if kind.on_paper {
+        SymbolOptions::PAPER
+    } else {
+        SymbolOptions::SCREEN
+    }
 }
 
 fn content(site: &Site, kind: &KindPolicy, code: &IssuedCode) -> SheetContent {
@@ -68,7 +74,11 @@ fn content(site: &Site, kind: &KindPolicy, code: &IssuedCode) -> SheetContent {
         },
         serial_label: words("sheet-serial"),
         serial: code.code_id.to_uppercase(),
-        present_with: if kind.on_paper { words("sheet-present-with") } else { Label::default() },
+        present_with: if kind.on_paper {
+            words("sheet-present-with")
+        } else {
+            Label::default()
+        },
         sections: vec![
             Section {
                 heading: words("sheet-loss"),
@@ -79,7 +89,11 @@ fn content(site: &Site, kind: &KindPolicy, code: &IssuedCode) -> SheetContent {
                 lines: vec![words("sheet-use-text")],
             },
         ],
-        footer: if site.is_demo() { words("demo-banner") } else { words("sheet-footer") },
+        footer: if site.is_demo() {
+            words("demo-banner")
+        } else {
+            words("sheet-footer")
+        },
         date: date(site, code.issued_at),
     }
 }

@@ -39,7 +39,10 @@ impl PageError {
 impl From<Unavailable> for PageError {
     fn from(error: Unavailable) -> Self {
         tracing::error!(%error, "the records of sessions cannot be used");
-        Self::Problem(Problem::new(Code::Unavailable, "it is not known whether this session was ended"))
+        Self::Problem(Problem::new(
+            Code::Unavailable,
+            "it is not known whether this session was ended",
+        ))
     }
 }
 
@@ -59,8 +62,11 @@ impl From<tonic::Status> for PageError {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         if let Self::SignIn(area, path) = &self {
-            return Redirect::to(&format!("/sign-in?to={path}&area={}", area.path().trim_start_matches('/')))
-                .into_response();
+            return Redirect::to(&format!(
+                "/sign-in?to={path}&area={}",
+                area.path().trim_start_matches('/')
+            ))
+            .into_response();
         }
         // The layer replaces this answer by a page in the reader's language.
         let mut response = self.status().into_response();

@@ -58,7 +58,11 @@ impl Seal {
         let nonce: [u8; NONCE_LEN] = entropy.array();
         let mut bytes = text.to_vec();
         self.sealing
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(purpose.as_bytes()), &mut bytes)
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(purpose.as_bytes()),
+                &mut bytes,
+            )
             .expect("texts of pages are far below the limit of AES-GCM");
         let mut whole = nonce.to_vec();
         whole.append(&mut bytes);
@@ -76,7 +80,11 @@ impl Seal {
         }
         let mut text = whole.split_off(NONCE_LEN);
         let nonce = Nonce::try_assume_unique_for_key(&whole).ok()?;
-        let length = self.sealing.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut text).ok()?.len();
+        let length = self
+            .sealing
+            .open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut text)
+            .ok()?
+            .len();
         text.truncate(length);
         Some(Zeroizing::new(text))
     }
@@ -105,10 +113,17 @@ mod tests {
         let entropy = SeededEntropy::new(1);
         let (own, other) = (Seal::new(&[1; 32]), Seal::new(&[2; 32]));
         let sealed = own.seal("my", b"secret", &entropy);
-        assert_eq!(own.open("my", &sealed).as_deref().map(Vec::as_slice), Some(&b"secret"[..]));
+        assert_eq!(
+            own.open("my", &sealed).as_deref().map(Vec::as_slice),
+            Some(&b"secret"[..])
+        );
         assert_eq!(own.open("ops", &sealed), None);
         assert_eq!(other.open("my", &sealed), None);
-        assert_ne!(sealed, own.seal("my", b"secret", &entropy), "a nonce is never used twice");
+        assert_ne!(
+            sealed,
+            own.seal("my", b"secret", &entropy),
+            "a nonce is never used twice"
+        );
     }
 
     #[test]

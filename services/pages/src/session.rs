@@ -161,7 +161,11 @@ impl Session {
 
     /// The `Set-Cookie` header that removes the cookie of an area.
     pub(crate) fn clear_cookie(area: Area) -> String {
-        format!("{}=; Path={}; Max-Age=0; SameSite=Strict; HttpOnly", area.cookie_name(), area.path())
+        format!(
+            "{}=; Path={}; Max-Age=0; SameSite=Strict; HttpOnly",
+            area.cookie_name(),
+            area.path()
+        )
     }
 
     /// Ends it for every portal, before it would expire.
@@ -171,7 +175,9 @@ impl Session {
             expires_at: self.expires_at,
         };
         let records = &site.records;
-        records.create(Table::EndedSession, self.id.as_bytes(), entry, site.now()).await?;
+        records
+            .create(Table::EndedSession, self.id.as_bytes(), entry, site.now())
+            .await?;
         Ok(())
     }
 
@@ -202,7 +208,11 @@ impl Session {
             return Ok(None);
         };
         let records = &site.records;
-        if records.get(Table::EndedSession, session.id.as_bytes(), now).await?.is_some() {
+        if records
+            .get(Table::EndedSession, session.id.as_bytes(), now)
+            .await?
+            .is_some()
+        {
             return Ok(None);
         }
         if session.is_of_ended_person(site, now).await? || session.is_of_ended_device(site, now).await? {
@@ -227,7 +237,11 @@ impl Session {
         let Who::Device(device) = &self.who else {
             return Ok(false);
         };
-        Ok(site.records.get(Table::Device, device.id.as_bytes(), now).await?.is_none())
+        Ok(site
+            .records
+            .get(Table::Device, device.id.as_bytes(), now)
+            .await?
+            .is_none())
     }
 }
 

@@ -94,7 +94,9 @@ mod tests {
     use super::*;
 
     fn ids(source: &str) -> BTreeSet<&str> {
-        let messages = source.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+        let messages = source
+            .lines()
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
         messages.filter_map(|line| Some(line.split_once(" =")?.0)).collect()
     }
 

@@ -11,9 +11,9 @@ use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 
 use crate::api::LocalTokens;
-use citycode_service_clients::Clients;
 use crate::pictures::Pictures;
 use crate::{api, middleware, openapi, page};
+use citycode_service_clients::Clients;
 
 /// The parts of a portal.
 pub struct PortalParts {

@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 32] = [
+const CRATES: [(&str, &[&str]); 33] = [
     ("log-position", &[]),
     ("domain", &["log-position"]),
     ("qr", &[]),
@@ -37,6 +37,21 @@ const CRATES: [(&str, &[&str]); 32] = [
     ),
     ("log-segments", &["jetstream", "token", "event-store", "service-kit"]),
     ("policy-file", &["domain"]),
+    // The web pages, which the portal serves: as exposed as the portal itself, so neither log, keys nor projections.
+    (
+        "pages",
+        &[
+            "domain",
+            "wire",
+            "service-kit",
+            "auth",
+            "qr",
+            "policy-file",
+            "residents-file",
+            "service-clients",
+            "access-records",
+        ],
+    ),
     (
         "replay",
         &["domain", "projection", "policy-file", "scan-records", "token"],
@@ -104,7 +119,7 @@ const CRATES: [(&str, &[&str]); 32] = [
 ];
 
 /// A service and the crates on which it may depend beside `domain`, `wire` and `service-kit`.
-const SERVICES: [(&str, &[&str]); 7] = [
+const SERVICES: [(&str, &[&str]); 6] = [
     (
         "issuer",
         &[
@@ -162,8 +177,6 @@ const SERVICES: [(&str, &[&str]); 7] = [
     ),
     // The exposed service: no log, no keys, no projections. It decodes pictures for clients without a reader.
     ("portal", &["qr", "pages", "service-clients"]),
-    // The web pages, which the portal serves: as exposed as the portal itself.
-    ("pages", &["qr", "policy-file", "service-clients", "access-records"]),
     ("gate-agent", &["token", "projection", "policy-file", "qr"]),
 ];
 const ALLOWED_FOR_EVERY_SERVICE: [&str; 4] = ["domain", "wire", "service-kit", "auth"];
@@ -263,6 +276,7 @@ const EXTERNAL_CONFINED: [(&str, &[&str]); 3] = [
             "scan-records",
             "assertion-uses",
             "query-stream",
+            "access-records",
             "bench",
         ],
     ),

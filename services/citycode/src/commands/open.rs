@@ -92,7 +92,9 @@ pub(crate) async fn run(session: &Session, args: &OpenArgs) -> Result<(), Failur
     let secret = answer.get("secret").and_then(Value::as_str).unwrap_or_default();
     let link = format!("{}/start#{secret}", session.client.server().trim_end_matches('/'));
     if session.output.format != Format::Table {
-        return session.output.object(&json!({ "link": link, "expires_at": answer.get("expires_at") }));
+        return session
+            .output
+            .object(&json!({ "link": link, "expires_at": answer.get("expires_at") }));
     }
     if args.print {
         return say(&link);
@@ -135,6 +137,11 @@ fn leading_to(link: &str) -> Result<PathBuf, Failure> {
 fn write(path: &Path, page: &str) -> Result<(), Failure> {
     // A file of an earlier process with this number is replaced.
     let _ = std::fs::remove_file(path);
-    files::create_private(path, page.as_bytes())
-        .map_err(|error| Failure::local("cannot write the page that leads to the link", error, "run the command with --print"))
+    files::create_private(path, page.as_bytes()).map_err(|error| {
+        Failure::local(
+            "cannot write the page that leads to the link",
+            error,
+            "run the command with --print",
+        )
+    })
 }

@@ -36,7 +36,14 @@ struct Person {
 
 /// The sample devices and roles of a demo.
 const IDENTITIES: [&str; 8] = [
-    "kiosk", "staff", "gate", "officer", "health_authority", "auditor", "privacy", "admin",
+    "kiosk",
+    "staff",
+    "gate",
+    "officer",
+    "health_authority",
+    "auditor",
+    "privacy",
+    "admin",
 ];
 
 /// Where the reader wanted to go.
@@ -99,7 +106,11 @@ pub(super) async fn sign_in(State(site): SharedSite, Form(chosen): Form<Chosen>)
     };
     let session = Session::begin(&site, area, who);
     let wanted = page_of_ours(&chosen.to);
-    let to = if wanted.starts_with(area.path()) { wanted } else { area.path() };
+    let to = if wanted.starts_with(area.path()) {
+        wanted
+    } else {
+        area.path()
+    };
     Ok(([(SET_COOKIE, session.set_cookie(&site))], Redirect::to(to)).into_response())
 }
 
@@ -112,11 +123,25 @@ pub(crate) async fn sample_identity(site: &Site, name: &str) -> Result<Option<(A
     let who = match name {
         "kiosk" => {
             // Kiosks attest, and issue on paper.
-            let channel = site.policy.channels.iter().find(|channel| channel.attests && !channel.acts.is_empty());
-            let channel = channel.or(site.policy.channels.first()).map(|channel| channel.name.clone());
+            let channel = site
+                .policy
+                .channels
+                .iter()
+                .find(|channel| channel.attests && !channel.acts.is_empty());
+            let channel = channel
+                .or(site.policy.channels.first())
+                .map(|channel| channel.name.clone());
             device(site, "kiosk-1", channel.unwrap_or_default(), Vec::new()).await?
         }
-        "staff" => device(site, "staff-1", String::new(), places().map(|place| place.name.clone()).collect()).await?,
+        "staff" => {
+            device(
+                site,
+                "staff-1",
+                String::new(),
+                places().map(|place| place.name.clone()).collect(),
+            )
+            .await?
+        }
         "gate" => {
             let first = places().next().map(|place| place.name.clone());
             device(site, "gate-1", String::new(), first.into_iter().collect()).await?
@@ -155,11 +180,17 @@ async fn device(site: &Site, id: &str, channel: String, places: Vec<String>) -> 
 
 /// The path if it is one of a page of ours, else nothing: nobody is sent to another site.
 fn page_of_ours(path: &str) -> &str {
-    let plain = path.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'_' | b'-'));
+    let plain = path
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'_' | b'-'));
     let ours = [Area::My, Area::Kiosk, Area::Staff, Area::Gate, Area::Ops]
         .iter()
         .any(|area| path == area.path() || path.strip_prefix(area.path()).is_some_and(|rest| rest.starts_with('/')));
-    if plain && ours && !path.contains("//") { path } else { "" }
+    if plain && ours && !path.contains("//") {
+        path
+    } else {
+        ""
+    }
 }
 
 /// The name of a reader for the header of pages.
@@ -176,7 +207,17 @@ mod tests {
         for ours in ["/my", "/my/offline", "/ops/counts"] {
             assert_eq!(page_of_ours(ours), ours);
         }
-        for other in ["", "/", "//evil.example", "/my//evil.example", "https://evil.example", "/myths", "/my?x=1", "/my\\x", "/my/%2e"] {
+        for other in [
+            "",
+            "/",
+            "//evil.example",
+            "/my//evil.example",
+            "https://evil.example",
+            "/myths",
+            "/my?x=1",
+            "/my\\x",
+            "/my/%2e",
+        ] {
             assert_eq!(page_of_ours(other), "", "{other}");
         }
     }

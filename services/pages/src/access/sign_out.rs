@@ -40,7 +40,9 @@ pub(super) async fn sign_out(
     let mut response = ([(SET_COOKIE, Session::clear_cookie(area))], Redirect::to("/")).into_response();
     if shared {
         // Nothing of the person remains in a browser that others use.
-        response.headers_mut().insert(CLEAR, http::HeaderValue::from_static("\"storage\", \"cache\""));
+        response
+            .headers_mut()
+            .insert(CLEAR, http::HeaderValue::from_static("\"storage\", \"cache\""));
     }
     Ok(response)
 }

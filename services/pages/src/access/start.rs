@@ -56,13 +56,19 @@ pub(crate) async fn make(site: &Site, target: &Target) -> Result<Zeroizing<Strin
     };
     let key = site.seal.name(PURPOSE, letters.as_bytes());
     site.records.create(Table::StartLink, &key, entry, now).await?;
-    let groups: Vec<&str> = (0..letters.len()).step_by(GROUP).map(|at| &letters[at..at + GROUP]).collect();
+    let groups: Vec<&str> = (0..letters.len())
+        .step_by(GROUP)
+        .map(|at| &letters[at..at + GROUP])
+        .collect();
     Ok(Zeroizing::new(groups.join("-")))
 }
 
 /// Takes the target of a secret: of several attempts one succeeds.
 async fn take_target(site: &Site, typed: &str) -> Result<Option<Target>, PageError> {
-    let letters = typed.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase());
+    let letters = typed
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_uppercase());
     let letters: Zeroizing<String> = Zeroizing::new(letters.collect());
     let key = site.seal.name(PURPOSE, letters.as_bytes());
     let Some(record) = site.records.get(Table::StartLink, &key, site.now()).await? else {
@@ -72,7 +78,11 @@ async fn take_target(site: &Site, typed: &str) -> Result<Option<Target>, PageErr
         value: &[],
         expires_at: 0,
     };
-    if !site.records.replace(Table::StartLink, &key, record.revision, used).await? {
+    if !site
+        .records
+        .replace(Table::StartLink, &key, record.revision, used)
+        .await?
+    {
         return Ok(None);
     }
     let sealed = String::from_utf8(record.value).unwrap_or_default();

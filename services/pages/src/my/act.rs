@@ -71,7 +71,12 @@ impl<'a> Act<'a> {
             return Err(PageError::NotFound);
         }
         let command_id = form.check(site, signed_in)?;
-        Ok(Self { site, kind, subject, command_id })
+        Ok(Self {
+            site,
+            kind,
+            subject,
+            command_id,
+        })
     }
 
     fn frame(&self, choice: Choice, signed_in: &SignedIn<Resident>) -> Frame<'a> {
@@ -82,7 +87,10 @@ impl<'a> Act<'a> {
     fn through(&self, acts: &[ChannelAct]) -> Result<(String, PageCaller), Problem> {
         let channel = acts.iter().find_map(|act| channel_for(self.site, self.kind, *act));
         let channel = channel.ok_or_else(|| {
-            Problem::new(Code::ChannelNotAllowed, "no channel of these pages may do this in this kind")
+            Problem::new(
+                Code::ChannelNotAllowed,
+                "no channel of these pages may do this in this kind",
+            )
         })?;
         let caller = PageCaller::resident(self.site, &self.subject.resident.id_number, &channel.name);
         Ok((channel.name.clone(), caller))
@@ -243,7 +251,12 @@ pub(super) async fn print(
 ) -> Result<Response, PageError> {
     let act = Act::new(&site, &kind, &query, &signed_in, &form)?;
     match act.reprint().await {
-        Ok(code) => Ok(file("application/pdf", "inline", "pdf", picture::sheet(&site, act.kind, &code)?)),
+        Ok(code) => Ok(file(
+            "application/pdf",
+            "inline",
+            "pdf",
+            picture::sheet(&site, act.kind, &code)?,
+        )),
         Err(problem) => failed(&act, act.frame(choice, &signed_in), &problem).await,
     }
 }
@@ -259,7 +272,12 @@ pub(super) async fn download(
 ) -> Result<Response, PageError> {
     let act = Act::new(&site, &kind, &query, &signed_in, &form)?;
     match act.reprint().await {
-        Ok(code) => Ok(file("image/png", "attachment", "png", picture::png(&site, act.kind, &code)?)),
+        Ok(code) => Ok(file(
+            "image/png",
+            "attachment",
+            "png",
+            picture::png(&site, act.kind, &code)?,
+        )),
         Err(problem) => failed(&act, act.frame(choice, &signed_in), &problem).await,
     }
 }

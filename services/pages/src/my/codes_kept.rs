@@ -27,7 +27,11 @@ impl KeptCodes {
     /// Those of the request; none if they are another person's.
     pub(super) fn of(site: &Site, parts: &Parts, resident: &Resident) -> Self {
         let opened = cookie(parts, COOKIE_NAME).and_then(|sealed| site.seal.open(&purpose(site, resident), sealed));
-        Self(opened.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default())
+        Self(
+            opened
+                .and_then(|text| serde_json::from_slice(&text).ok())
+                .unwrap_or_default(),
+        )
     }
 
     /// The token of a code.
@@ -38,7 +42,8 @@ impl KeptCodes {
 
     /// Keeps a new code instead of the one that it superseded. The newest codes are kept.
     pub(super) fn keep(&mut self, code: KeptCode, supersedes: Option<&str>) {
-        self.0.retain(|kept| Some(kept.code_id.as_str()) != supersedes && kept.code_id != code.code_id);
+        self.0
+            .retain(|kept| Some(kept.code_id.as_str()) != supersedes && kept.code_id != code.code_id);
         self.0.push(code);
         let surplus = self.0.len().saturating_sub(MOST);
         self.0.drain(..surplus);

@@ -58,8 +58,18 @@ pub(super) async fn show(
     let codes = codes_of(&site, &subject).await?;
     let code = last_of(&codes, kind, &subject).ok_or(PageError::NotFound)?;
     let query = subject.query();
-    let with_query = |path: String| if query.is_empty() { path } else { format!("{path}?{query}") };
-    let act_name = if act == "loss" { f.t("report-loss") } else { reissue_name(&f, kind, &channel.name) };
+    let with_query = |path: String| {
+        if query.is_empty() {
+            path
+        } else {
+            format!("{path}?{query}")
+        }
+    };
+    let act_name = if act == "loss" {
+        f.t("report-loss")
+    } else {
+        reissue_name(&f, kind, &channel.name)
+    };
     let confirm = Confirm {
         label: f.label(&kind.label),
         kind: kind.name.clone(),
@@ -72,7 +82,11 @@ pub(super) async fn show(
         device_bound: kind.device_bound && act == "reissue",
         f: {
             f.path = format!("/my/{}/confirm", kind.name);
-            f.query = if query.is_empty() { format!("act={act}") } else { format!("act={act}&{query}") };
+            f.query = if query.is_empty() {
+                format!("act={act}")
+            } else {
+                format!("act={act}&{query}")
+            };
             f
         },
     };

@@ -15,7 +15,6 @@ use crate::problem_page::PageError;
 use crate::session::{Resident, SignedIn};
 use crate::site::SharedSite;
 
-
 #[derive(Template)]
 #[template(path = "my/home.html")]
 struct Home<'a> {

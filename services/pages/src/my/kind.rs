@@ -115,18 +115,30 @@ impl<'a> KindPage<'a> {
 
     /// The address of the page that asks for confirmation.
     fn confirm(&self, act: &str) -> String {
-        let query = if self.query.is_empty() { String::new() } else { format!("&{}", self.query) };
+        let query = if self.query.is_empty() {
+            String::new()
+        } else {
+            format!("&{}", self.query)
+        };
         format!("/my/{}/confirm?act={act}{query}", self.kind)
     }
 
     /// The address of this page.
     fn address(&self) -> String {
-        if self.query.is_empty() { format!("/my/{}", self.kind) } else { format!("/my/{}?{}", self.kind, self.query) }
+        if self.query.is_empty() {
+            format!("/my/{}", self.kind)
+        } else {
+            format!("/my/{}?{}", self.kind, self.query)
+        }
     }
 
     /// The address of the overview.
     fn home(&self) -> String {
-        if self.query.is_empty() { "/my".to_owned() } else { format!("/my?{}", self.query) }
+        if self.query.is_empty() {
+            "/my".to_owned()
+        } else {
+            format!("/my?{}", self.query)
+        }
     }
 
     fn shows_nothing(&self) -> bool {
@@ -154,7 +166,9 @@ impl Offers {
         Self {
             get: !valid && !held && !shared && may(ChannelAct::Issue),
             reissue: valid && !shared && reissue.is_some(),
-            reissue_name: reissue.map(|channel| reissue_name(f, kind, &channel.name)).unwrap_or_default(),
+            reissue_name: reissue
+                .map(|channel| reissue_name(f, kind, &channel.name))
+                .unwrap_or_default(),
             loss: (valid || held) && may(ChannelAct::ReportLoss),
             show: valid && !kind.device_bound && may(ChannelAct::Reprint),
             print: valid && kind.on_paper && may(ChannelAct::Reprint),

@@ -40,7 +40,11 @@ impl<'a> Subject<'a> {
 
     /// ID number of the guardian; empty if the resident acts alone.
     pub(super) fn guardian(&self) -> &'a str {
-        if self.relative.is_some() { &self.resident.id_number } else { "" }
+        if self.relative.is_some() {
+            &self.resident.id_number
+        } else {
+            ""
+        }
     }
 
     /// Name of the person whose codes these are.
@@ -68,7 +72,10 @@ impl<'a> Subject<'a> {
 /// The channels of these pages, in the order of the policy: those at which nobody attests, because no clerk is there.
 fn channels(site: &Site) -> impl Iterator<Item = &ChannelPolicy> {
     // An identity provider's assertion for each act is not available to these pages yet.
-    site.policy.channels.iter().filter(|channel| !channel.attests && !channel.needs_assertion)
+    site.policy
+        .channels
+        .iter()
+        .filter(|channel| !channel.attests && !channel.needs_assertion)
 }
 
 /// The first channel of these pages that may do the act in this kind.
@@ -98,7 +105,12 @@ pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<C
         guardian_id_number: subject.guardian().to_owned(),
         question_id: Vec::new(),
     };
-    let answer = site.clients.issuer.clone().list_codes(site.request(&caller, request)?).await?;
+    let answer = site
+        .clients
+        .issuer
+        .clone()
+        .list_codes(site.request(&caller, request)?)
+        .await?;
     Ok(answer.into_inner().codes)
 }
 

@@ -49,9 +49,10 @@ pub(crate) async fn make_start_link(
             "only the local admin of a system in one process makes start links",
         ));
     }
-    let links = shared.start_links.as_ref().ok_or_else(|| {
-        Problem::new(Code::NotImplemented, "this deployment has no start links")
-    })?;
+    let links = shared
+        .start_links
+        .as_ref()
+        .ok_or_else(|| Problem::new(Code::NotImplemented, "this deployment has no start links"))?;
     let wanted = match (body.identity.as_str(), body.id_number) {
         ("resident", Some(id_number)) => StartFor::Resident {
             id_number,

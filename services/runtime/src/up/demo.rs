@@ -129,7 +129,10 @@ pub(super) async fn fill(folder: &Path, clients: &Clients, policy: &Policy, toke
         authorization,
     };
     city.fill().await.map_err(|problem| {
-        StartError::Demo(format!("a sample resident could not be registered: {}", problem.detail()))
+        StartError::Demo(format!(
+            "a sample resident could not be registered: {}",
+            problem.detail()
+        ))
     })?;
     files::write_atomic(&marker, FILLED.as_bytes(), files::PRIVATE_FILE_MODE)?;
     Ok(())
@@ -177,7 +180,11 @@ impl Filling<'_> {
             standing: Standing::Red.into(),
             reason: "sample of a demo".to_owned(),
         };
-        self.clients.revocation.clone().set_standing(self.request(request)).await?;
+        self.clients
+            .revocation
+            .clone()
+            .set_standing(self.request(request))
+            .await?;
         self.hold().await
     }
 
@@ -185,8 +192,15 @@ impl Filling<'_> {
     async fn hold(&self) -> Result<(), Problem> {
         let found = self.policy.kinds.iter().find_map(|kind| {
             let for_elders = kind.eligibility.is_empty()
-                || kind.eligibility.iter().any(|rule| matches!(rule, EligibilityRule::From(..=60)));
-            let channel = self.policy.channels.iter().find(|channel| channel.may(ChannelAct::Issue, kind.kind));
+                || kind
+                    .eligibility
+                    .iter()
+                    .any(|rule| matches!(rule, EligibilityRule::From(..=60)));
+            let channel = self
+                .policy
+                .channels
+                .iter()
+                .find(|channel| channel.may(ChannelAct::Issue, kind.kind));
             // The last such kind: in Shanghai the one on paper.
             (!kind.device_bound && for_elders && kind.on_paper).then_some((kind, channel?))
         });
@@ -223,7 +237,9 @@ impl Filling<'_> {
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
-        request.metadata_mut().insert("authorization", self.authorization.clone());
+        request
+            .metadata_mut()
+            .insert("authorization", self.authorization.clone());
         request
     }
 }

@@ -62,7 +62,11 @@ impl Dependencies {
     pub(super) async fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
         let Surroundings { clock, entropy } = surroundings.clone();
         let policy = PolicyFile::open(settings.policy.as_deref())?;
-        let default = if settings.demo { demo::default_path } else { super::data_folder::default_path };
+        let default = if settings.demo {
+            demo::default_path
+        } else {
+            super::data_folder::default_path
+        };
         let path = settings.data.clone().or_else(default).ok_or(StartError::NoHome)?;
         demo::check(settings, &path)?;
         if settings.demo {
