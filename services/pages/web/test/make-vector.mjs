@@ -43,10 +43,13 @@ const presentation = await present(tokenBytes(issued.token), time, sign);
 const verdict = await post("/api/v1/verify", { place: "sentinel", code: presentation });
 if (verdict.decision !== "admit") throw new Error(`not admitted: ${JSON.stringify(verdict)}`);
 
+const keys = await fetch(`${server}/api/v1/keys`).then((answer) => answer.json());
+
 const note =
   "Made by the browser's code (services/pages/web/src/lib/proof.ts) with WebCrypto, and admitted by a running system. " +
-  "time is in seconds since 1970; public_key is a compressed point of P-256 in Base64url.";
-const vector = { note, token: issued.token, public_key: publicKey, time, presentation };
+  "time is in seconds since 1970; public_key is a compressed point of P-256 in Base64url; issuer_keys is the JWKS of the " +
+  "issuer that signed the token.";
+const vector = { note, token: issued.token, public_key: publicKey, time, presentation, issuer_keys: keys };
 const file = join(dirname(fileURLToPath(import.meta.url)), "presentation-vector.json");
 writeFileSync(file, `${JSON.stringify(vector, null, 2)}\n`);
 process.stdout.write(`${verdict.decision} ${verdict.reason}\n`);

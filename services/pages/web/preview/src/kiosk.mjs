@@ -79,7 +79,7 @@ export const kioskDone = (t, view) =>
 </div>
 <div class="sheet-frame" hidden>${sheet(t, "roll")}</div>`, { styles: ["sheet"] });
 
-export const kioskIdle = (t, view) => kioskWho(t, view).replace('id="idle-dialog"', 'id="idle-dialog" data-preview-open');
+export const kioskIdle = (t, view) => kioskWho(t, view).replace('id="idle-dialog"', 'id="idle-dialog"');
 
 export const kioskOut = (t) =>
   page(t, "standard", t("暂停服务", "Out of order"), `<div class="kiosk-ask stack-large">
