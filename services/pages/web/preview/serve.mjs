@@ -29,7 +29,7 @@ createServer((request, response) => {
   const path = new URL(request.url ?? "/", "http://preview").pathname;
   response.setHeader("Content-Security-Policy", policy(path.includes("staff") || path.includes("gate")));
   response.setHeader("Cache-Control", "no-store");
-  if (path === "/ping") {
+  if (path === "/ping" || path.endsWith("/state")) {
     response.writeHead(204).end();
     return;
   }

@@ -51,7 +51,7 @@ const staff = (t, view, inside) =>
     scripts: ["scan", "camera"],
     attributes: " data-ping",
     body: `<div class="staff-bar"><h1>${t("人工核验点 · 静安区 3 号门", "Staffed checkpoint · Jing’an gate 3")}</h1>
-<div class="staff-sync" id="sync" data-poll="/staff/state">${connection(t)}<span>${t("数据 1 秒前更新", "Data 1 second old")}</span><span>${t("待上传 0 条", "0 records to upload")}</span></div></div>
+<div class="sync" id="sync" data-poll="/staff/state">${connection(t)}<span>${t("数据 1 秒前更新", "Data 1 second old")}</span><span>${t("待上传 0 条", "0 records to upload")}</span></div></div>
 <div class="staff-columns">
 <div id="verdict">${inside}</div>
 <div class="stack">${scanForm(t, "/staff/scan", 8000)}${camera(t)}</div>
@@ -75,7 +75,7 @@ const gate = (t, inside) =>
     demo: true,
     attributes: " data-ping",
     main: ' data-island="gate"',
-    body: `<div class="gate-bar"><h1>${t("静安区 3 号门", "Jing’an gate 3")}</h1><div class="staff-sync" id="sync" data-poll="/gate/state">${connection(t)}<span>${t("数据 0.4 秒前更新", "Data 0.4 seconds old")}</span></div></div>
+    body: `<div class="gate-bar"><h1>${t("静安区 3 号门", "Jing’an gate 3")}</h1><div class="sync" id="sync" data-poll="/gate/state">${connection(t)}<span>${t("数据 0.4 秒前更新", "Data 0.4 seconds old")}</span></div></div>
 <div id="verdict">${inside}</div>
 ${scanForm(t, "/gate/scan", 3000)}`,
   });

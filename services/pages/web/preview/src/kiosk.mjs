@@ -37,12 +37,12 @@ export const kioskNumber = (t, view) =>
   <div class="stack-large"><h1>${t("请输入身份证号码", "Type your ID number")}</h1>
     <input type="hidden" name="csrf" value="…">
     <div class="field"><label for="id_number">${t("身份证号码", "ID number")}</label>
-      <input class="input input-number" id="id_number" name="id_number" inputmode="none" autocomplete="off" maxlength="18" required data-focus value="3101041942"></div>
-    <button class="btn btn-primary" type="submit">${t("下一步", "Next")}</button></div>
-  <div class="keypad" data-island="keypad" data-target="#id_number" role="group" aria-label="${t("数字键盘", "Keypad")}">
+      <input class="input input-number" id="id_number" name="id_number" inputmode="none" autocomplete="off" maxlength="18" required data-focus value="3101041942"></div></div>
+  <div class="stack"><div class="keypad" data-island="keypad" data-target="#id_number" role="group" aria-label="${t("数字键盘", "Keypad")}">
     ${[1, 2, 3, 4, 5, 6, 7, 8, 9].map((digit) => `<button type="button" data-key="${digit}">${digit}</button>`).join("")}
     <button type="button" data-key="X">X</button><button type="button" data-key="0">0</button><button type="button" data-key="back" aria-label="${t("删除一位", "Delete one")}">${icon("erase")}</button>
   </div>
+  <button class="btn btn-primary" type="submit">${t("下一步", "Next")}</button></div>
 </div></form>
 ${finishRow(t)}`);
 
@@ -73,7 +73,7 @@ export const kioskDone = (t, view) =>
 <div class="stack-large">
 <div class="notice" data-tone="good" role="status" data-result="done" data-died="A1B2C3D4E5F60718" data-alive="live" tabindex="-1" data-focus>${icon("check")}<div class="notice-text"><h1 class="notice-title">${t("已补领，请取走打印件", "Reissued. Take your print")}</h1>
 <ul><li>${icon("cross")}<span>${t("已失效：原离线随申码。", "Stopped working: the old offline code.")}</span></li><li>${icon("check")}<span>${t("仍可使用：随申码。", "Still works: the live code.")}</span></li></ul></div></div>
-<div class="btn-row"><button class="btn btn-primary" type="button" data-print data-act="print">${icon("printer")}${t("打印", "Print")}</button></div>
+<div class="btn-row"><button class="btn btn-primary" type="button" data-print data-print-now data-act="print">${icon("printer")}${t("打印", "Print")}</button></div>
 <section class="stack" data-after-print hidden tabindex="-1" aria-labelledby="printed"><h2 id="printed">${t("打印出来了吗？", "Was it printed?")}</h2>
 <div class="btn-row"><button class="btn btn-primary" type="submit" form="finish">${t("打印好了，结束办理", "Yes, finish")}</button><a class="btn" href="/kiosk/print-again" data-act="reprint">${t("没有，再打印一次", "No, print again")}</a></div></section>
 </div>

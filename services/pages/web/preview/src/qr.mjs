@@ -3,7 +3,7 @@ import { encode } from "uqr";
 
 /** An SVG of a text; `ecc` L for screens, Q for paper. */
 export function qrSvg(text, ecc = "L") {
-  const { data, size } = encode(text, { ecc, border: 0 });
+  const { data, size } = encode(text, { ecc, border: 4 });
   let path = "";
   for (let y = 0; y < size; y++) {
     for (let x = 0; x < size; x++) {

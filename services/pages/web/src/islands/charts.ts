@@ -7,6 +7,8 @@ import { island } from "../lib/island";
 interface ChartData {
   readonly x: readonly number[];
   readonly series: readonly { readonly label: string; readonly tone?: string; readonly values: readonly (number | null)[] }[];
+  /** The word for the time in the legend. */
+  readonly timeLabel?: string;
   /** Time zone of the policy, as in "Asia/Shanghai". */
   readonly zone?: string;
 }
@@ -54,7 +56,7 @@ function options(place: HTMLElement, data: ChartData): uPlot.Options {
       { ...axis, size: 70, values: (_plot, splits) => splits.map((at) => count.format(at)) },
     ],
     series: [
-      { label: "", value: (_plot, at: number | null) => (at === null ? "–" : day.format(at * 1000)) },
+      { label: data.timeLabel ?? "", value: (_plot, at: number | null) => (at === null ? "–" : day.format(at * 1000)) },
       ...data.series.map(({ label, tone }, index) => ({
         label,
         stroke: colour(tone ?? TONES[index % TONES.length] ?? "accent"),

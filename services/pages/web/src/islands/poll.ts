@@ -9,6 +9,8 @@ import { each } from "../lib/island";
 const PERIOD_MS = 1_000;
 const TIMEOUT_MS = 2_000;
 const ENDED = [401, 403, 410];
+/** No Content: what is shown still holds. */
+const UNCHANGED = 204;
 
 export function attachPolls(): void {
   each("poll", "[data-poll]", (element) => void poll(element));
@@ -27,8 +29,9 @@ async function poll(element: HTMLElement): Promise<void> {
     if (!answer.ok) {
       throw new Error(`status ${answer.status}`);
     }
-    const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
-    element.replaceChildren(...[...parsed.body.childNodes].map((node) => document.importNode(node, true)));
+    if (answer.status !== UNCHANGED) {
+      replace(element, await answer.text());
+    }
     setConnection("online");
   } catch {
     setConnection("offline");
@@ -38,4 +41,10 @@ async function poll(element: HTMLElement): Promise<void> {
   if (element.isConnected) {
     setTimeout(() => void poll(element), Number(element.dataset["pollMs"]) || PERIOD_MS);
   }
+}
+
+/** Parsed this way no script of the text runs. */
+function replace(element: HTMLElement, html: string): void {
+  const parsed = new DOMParser().parseFromString(html, "text/html");
+  element.replaceChildren(...[...parsed.body.childNodes].map((node) => document.importNode(node, true)));
 }
