@@ -22,7 +22,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) path: String,
     /// The rest of the query that these links keep, such as `for=2`; it never contains anything personal.
     pub(crate) query: String,
-    /// The reader's name with its middle hidden; empty without a session.
+    /// The reader's name with its middle hidden; empty without a session, or if it is not known.
     pub(crate) reader: String,
     /// The token that forms of this session carry.
     pub(crate) form_token: String,
@@ -69,6 +69,11 @@ impl<'a> Frame<'a> {
     /// A text with two arguments.
     pub(crate) fn t2(&self, id: &str, first: (&str, &str), second: (&str, &str)) -> String {
         self.site.words.get(self.language(), id, &[first, second])
+    }
+
+    /// A kind of code and whose it is, as one text.
+    pub(crate) fn code_of(&self, kind: &str, name: &str) -> String {
+        self.t2("lost-code", ("kind", &self.kind(kind)), ("name", name))
     }
 
     /// A label of the policy.

@@ -17,11 +17,6 @@ pub(crate) fn minute(seconds: i64, zone: &TimeZone, language: Language) -> Strin
     )
 }
 
-/// The time as RFC 3339 in UTC, for attributes.
-pub(crate) fn rfc3339(seconds: i64) -> String {
-    Timestamp::from_second(seconds).map_or_else(|_| String::new(), |time| time.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,6 +27,5 @@ mod tests {
         let time = "2026-11-03T00:14:59Z".parse::<Timestamp>().expect("a time").as_second();
         assert_eq!(minute(time, &shanghai, Language::Chinese), "2026年11月3日 08:14");
         assert_eq!(minute(time, &shanghai, Language::English), "08:14 on 3 November 2026");
-        assert_eq!(rfc3339(time), "2026-11-03T00:14:59Z");
     }
 }

@@ -20,7 +20,6 @@ use crate::site::SharedSite;
 struct Confirm<'a> {
     f: Frame<'a>,
     label: String,
-    kind: String,
     /// `loss` or `reissue`.
     act: &'static str,
     act_name: String,
@@ -72,7 +71,6 @@ pub(super) async fn show(
     };
     let confirm = Confirm {
         label: f.label(&kind.label),
-        kind: kind.name.clone(),
         confirm_name: f.t1("confirm-act", "act", &act_name),
         act,
         act_name,
