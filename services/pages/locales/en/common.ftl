@@ -92,3 +92,8 @@ problem-invalid-request = The form was incomplete, and nothing was done. Please 
 problem-not-allowed = Your role may not do this.
 problem-idempotency-key-reused = This form was sent before. Please go back and open the page again.
 problem-other = This was not done. Please try again later, or go to a counter.
+
+pair-title = Pairing code
+pair-choose = What is this device?
+pair-text = An administrator types this code under “Operations › Devices”, and chooses the device's channel or places.
+pair-time = It works for 5 minutes; the page opens by itself once the device is paired.

@@ -92,3 +92,8 @@ problem-invalid-request = 提交的内容不完整，什么都没有办理。请
 problem-not-allowed = 您的身份不能办理这件事。
 problem-idempotency-key-reused = 这张表单已经提交过。请返回，重新打开页面。
 problem-other = 未能办理。请稍后再试，或到窗口办理。
+
+pair-title = 配对码
+pair-choose = 这台设备用作什么？
+pair-text = 请管理人员在“运行管理 › 设备”中输入此码，并选择本设备的渠道或场所。
+pair-time = 此码 5 分钟内有效，配对后自动打开。

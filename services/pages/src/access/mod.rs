@@ -1,6 +1,7 @@
 //! How readers get a session: start links, sign-in, and its end.
 
 mod home;
+pub(crate) mod pair;
 pub(crate) mod sign_in;
 mod sign_out;
 pub(crate) mod start;
@@ -15,6 +16,7 @@ use crate::site::Site;
 pub(crate) fn routes() -> Router<Arc<Site>> {
     let router = Router::new()
         .route("/", get(home::show))
+        .route("/pair", get(pair::show).post(pair::ask))
         .route("/start", get(start::show).post(start::take))
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in));
     sign_out::AREAS.into_iter().fold(router, |router, area| {
