@@ -22,6 +22,8 @@ const WHOLE = [
 ];
 /** The camera loads its decoder by itself when it is needed, as a file of its own. */
 const SPLIT = ["src/camera.ts"];
+/** Packages whose code is in the scripts; their licences are delivered with it. */
+const BUNDLED = ["htmx.org", "uplot", "uqr", "zxing-wasm"];
 /** Files that are served as they are. */
 const COPIED = ["src/icons/icons.svg", "src/icons/favicon.svg"];
 
@@ -30,6 +32,7 @@ const TYPES = {
   ".css": "text/css; charset=utf-8",
   ".svg": "image/svg+xml",
   ".wasm": "application/wasm",
+  ".txt": "text/plain; charset=utf-8",
 };
 
 /** Bundles entries; returns pairs of hashed name and bytes. */
@@ -58,16 +61,32 @@ async function bundle(entryPoints, splitting) {
 }
 
 /** A file that is served as it is, under a name with its hash. */
-function copied(path) {
-  const bytes = readFileSync(join(here, path));
+function hashed(name, bytes) {
   const hash = createHash("sha256").update(bytes).digest("hex").slice(0, 8).toUpperCase();
-  return [basename(path).replace(/(\.\w+)$/, `-${hash}$1`), bytes];
+  return [name.replace(/(\.\w+)$/, `-${hash}$1`), bytes];
+}
+
+function copied(path) {
+  return hashed(basename(path), readFileSync(join(here, path)));
+}
+
+/** The licences of the bundled packages, as their authors ask. The decoder contains zxing-cpp, too. */
+function licences() {
+  const texts = BUNDLED.map((name) => {
+    const folder = join(here, "node_modules", name);
+    const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    return `${name} ${version} (${license})\n\n${readFileSync(join(folder, "LICENSE"), "utf8").trim()}\n`;
+  });
+  const decoder = "zxing_reader.wasm is built by zxing-wasm from zxing-cpp (https://github.com/zxing-cpp/zxing-cpp),\n" +
+    "Copyright its authors, under the Apache License 2.0 (https://www.apache.org/licenses/LICENSE-2.0).\n";
+  const text = [...texts, decoder].join(`\n${"-".repeat(80)}\n\n`).replace(/\r/g, "").replace(/[ \t]+$/gm, "");
+  return hashed("licences.txt", Buffer.from(text));
 }
 
 /** Returns all files of `dist/` as a map from name to bytes. */
 async function everything() {
   const bundles = [...(await bundle(WHOLE, false)), ...(await bundle(SPLIT, true))];
-  return withManifest(new Map([...bundles, ...COPIED.map(copied)]));
+  return withManifest(new Map([...bundles, ...COPIED.map(copied), licences()]));
 }
 
 /** Adds the manifest; its order and text depend only on the files. */

@@ -9,9 +9,10 @@ import * as kioskPages from "./src/kiosk.mjs";
 import * as checkPages from "./src/checks.mjs";
 import * as sheetPages from "./src/sheet.mjs";
 import * as opsPages from "./src/ops.mjs";
+import * as componentPages from "./src/components.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const groups = [publicPages, myPages, kioskPages, checkPages, sheetPages, opsPages];
+const groups = [publicPages, myPages, kioskPages, checkPages, sheetPages, opsPages, componentPages];
 const notPages = new Set(["sheet", "verdict", "liveTemplates"]);
 const alsoLarge = new Set(["my", "myLive", "myImage", "myConfirm", "kioskStart", "kioskNumber", "kioskWho", "kioskAct", "staffIdCheck"]);
 const fileName = (name) => name.replace(/[A-Z0-9]+/g, (part) => `-${part.toLowerCase()}`);

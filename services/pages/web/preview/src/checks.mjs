@@ -32,13 +32,13 @@ const camera = (t) => `<div class="camera" data-island="camera" data-target="#sc
   <template data-say="no-code">${notice("warn", `<p>${t("图片中没有找到二维码。", "No QR code was found in the image.")}</p>`)}</template>
 </div>`;
 
-const scanForm = (t, action, clear) => `<form class="scan" id="scan" method="post" action="${action}" data-island="scan-form" data-verdict="#verdict" data-timeout-ms="2000">
+const scanForm = (t, action, clear, idle) => `<form class="scan" id="scan" method="post" action="${action}" data-island="scan-form" data-verdict="#verdict" data-timeout-ms="2000">
   <input type="hidden" name="csrf" value="…">
   <div class="field"><label for="code">${t("扫码或输入", "Scan or type")}</label>
   <input class="input input-code" id="code" name="code" autocomplete="off" autocapitalize="characters" spellcheck="false" autofocus></div>
   <button class="btn btn-primary" type="submit">${t("核验", "Check")}</button>
   <template data-say="cannot-check">${cannot(t, clear)}</template>
-  <template data-say="checking">${t("正在核验…", "Checking …")}</template>
+  <template data-say="idle">${idle}</template>
 </form>`;
 
 const staff = (t, view, inside) =>
@@ -54,7 +54,7 @@ const staff = (t, view, inside) =>
 <div class="sync" id="sync" data-poll="/staff/state">${connection(t)}<span>${t("数据 1 秒前更新", "Data 1 second old")}</span><span>${t("待上传 0 条", "0 records to upload")}</span></div></div>
 <div class="staff-columns">
 <div id="verdict">${inside}</div>
-<div class="stack">${scanForm(t, "/staff/scan", 8000)}${camera(t)}</div>
+<div class="stack">${scanForm(t, "/staff/scan", 8000, idle(t))}${camera(t)}</div>
 </div>`,
   });
 
@@ -77,11 +77,13 @@ const gate = (t, inside) =>
     main: ' data-island="gate"',
     body: `<div class="gate-bar"><h1>${t("静安区 3 号门", "Jing’an gate 3")}</h1><div class="sync" id="sync" data-poll="/gate/state">${connection(t)}<span>${t("数据 0.4 秒前更新", "Data 0.4 seconds old")}</span></div></div>
 <div id="verdict">${inside}</div>
-${scanForm(t, "/gate/scan", 3000)}`,
+${scanForm(t, "/gate/scan", 3000, gateAsk(t))}`,
   });
 
 const gateVerdict = (decision, reason, word, sentence) => verdict(decision, reason, word, sentence, { clear: 3000 });
-export const gateIdle = (t) => gate(t, `<div class="verdict-idle">${icon("code")}<p class="gate-ask">${t("请出示随申码或身份证", "Show your code or ID card")}</p></div>`);
+const gateAsk = (t) => `<div class="verdict-idle">${icon("code")}<p class="gate-ask">${t("请出示随申码或身份证", "Show your code or ID card")}</p></div>`;
+
+export const gateIdle = (t) => gate(t, gateAsk(t));
 export const gateAdmit = (t) => gate(t, gateVerdict("admit", "ok", t("通过", "Valid"), t("请通行", "Please pass")));
 export const gateIdCheck = (t) => gate(t, gateVerdict("admit_after_id_check", "id_check_required", t("请核对身份证", "Check ID card"), t("请向工作人员出示身份证", "Show your ID card to the staff")));
 export const gateRefuse = (t) => gate(t, gateVerdict("refuse", "stale_proof", t("请刷新后再出示", "Refresh, show again"), t("请打开随申码，不要用截图", "Open the live code, not a screenshot")));

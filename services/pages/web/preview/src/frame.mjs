@@ -65,7 +65,7 @@ ${styles.map((name) => `<link rel="stylesheet" href="/assets/${name}.css">\n`).j
 ${scripts.map((name) => `<script type="module" src="/assets/${name}.js"></script>\n`).join("")}</head>
 <body class="${classes}" data-view="${view}" data-connection="online"${attributes}>
 ${device ? "" : `<a class="skip-link" href="#main">${t("跳到正文", "Skip to content")}</a>\n`}${
-    demo ? `<p class="demo-banner">${t("演示，无效", "DEMO – not valid")}</p>\n` : ""
+    demo ? `<aside class="demo-banner" aria-label="${t("演示", "Demonstration")}">${t("演示，无效", "DEMO – not valid")}</aside>\n` : ""
   }${device ? "" : head(t, view)}
 <main class="${device ? "" : `page${wide ? " page-wide" : ""}`}" id="main" tabindex="-1"${main}>
 ${body}

@@ -173,11 +173,11 @@ export const resultUnknown = (t) =>
   layout(t, {
     title: t("正在确认", "Checking"),
     page: "my",
-    body: `<div class="stack-large" hx-post="/my/sampling/reissue" hx-trigger="load delay:2s" hx-target="this" hx-swap="outerHTML" hx-include="find form">
+    body: `<div class="stack-large" data-retry>
 <div class="notice" data-tone="warn" role="status" data-result="unavailable" data-outcome="unknown" data-focus tabindex="-1">${icon("clock")}<div class="notice-text">
   <h1 class="notice-title">${t("正在确认，请勿重复办理", "Checking, do not repeat")}</h1>
   <p>${t("系统还没有答复，本页会自动再次询问，不会办理两次。", "The system has not answered yet. This page asks again by itself; nothing is done twice.")}</p></div></div>
-<form method="post" action="/my/sampling/reissue"><input type="hidden" name="csrf" value="…"><input type="hidden" name="command_id" value="…"><button class="btn" type="submit">${t("立即查询", "Ask now")}</button></form>
+<form method="post" action="/my/sampling/reissue" hx-post="/my/sampling/reissue" hx-trigger="every 3s" hx-sync="this:drop" hx-target="closest [data-retry]" hx-swap="outerHTML"><input type="hidden" name="csrf" value="…"><input type="hidden" name="command_id" value="…"><button class="btn" type="submit">${t("立即查询", "Ask now")}</button></form>
 </div>`,
   });
 

@@ -39,7 +39,7 @@ const page = (t, format) =>
     body: `<div class="stack">${back(t, "/my/offline")}<h1>${t("打印离线随申码", "Print the offline code")}</h1>
 <nav class="tabs" aria-label="${t("纸张", "Paper")}"><a href="?paper=a4"${format === "a4" ? ' aria-current="page"' : ""}>A4</a><a href="?paper=card"${format === "card" ? ' aria-current="page"' : ""}>${t("卡片", "Wallet card")}</a><a href="?paper=roll"${format === "roll" ? ' aria-current="page"' : ""}>${t("小票纸", "Receipt roll")}</a></nav>
 <p><button class="btn btn-primary" type="button" data-print data-act="print">${icon("printer")}${t("打印", "Print")}</button></p>
-</div><div class="sheet-frame">${sheet(t, format)}</div>`,
+</div><div class="sheet-frame" tabindex="0" role="region" aria-label="${t("打印预览", "Print preview")}">${sheet(t, format)}</div>`,
   });
 
 export const sheetA4 = (t) => page(t, "a4");
