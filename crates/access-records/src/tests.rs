@@ -1,8 +1,3 @@
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of tests are tests too: what cannot go on fails"
-)]
-
 use std::collections::BTreeSet;
 
 use crate::embedded::EmbeddedRecords;

@@ -162,7 +162,6 @@ impl Pages {
     }
 
     /// The routes, to be merged into the portal's.
-    #[must_use]
     pub fn into_router(self) -> Router {
         self.router
     }

@@ -7,6 +7,7 @@ relatives-manage = Add a relative, or see who may act for me
 who-looked = Who looked me up
 lost-phone = I lost my phone
 can-get = You can get one now.
+can-get-some = You can get one if you are eligible.
 get-elsewhere = You cannot get it here. Please go to a kiosk or a counter.
 suspended-text = This code is on hold. Meanwhile you can neither get, replace nor print it, but you can report it lost. Ask the issuing office why.
 state-none = None yet

@@ -7,6 +7,7 @@ relatives-manage = 添加亲属，或查看谁可以为我办理
 who-looked = 谁查过我
 lost-phone = 手机丢了
 can-get = 现在可以申领。
+can-get-some = 符合条件的人可以申领。
 get-elsewhere = 这里不能申领，请到自助终端或窗口办理。
 suspended-text = 此码已暂停使用，期间不能申领、补领或重新打印，可以挂失。请向发放机构询问原因。
 state-none = 未申领

@@ -76,7 +76,11 @@ pub(super) async fn show(State(site): SharedSite, choice: Choice, parts: Parts) 
             expires_at: 0,
         };
         // Of two browsers with this code one becomes the device.
-        if site.records.replace(Table::Pairing, &key, record.revision, used).await? {
+        if site
+            .records
+            .replace(Table::Pairing, &key, record.revision, used)
+            .await?
+        {
             let session = Session::begin(&site, request.area, Who::Device(device));
             let headers = [(SET_COOKIE, session.set_cookie(&site))];
             return Ok((headers, Redirect::to(request.area.path())).into_response());

@@ -132,7 +132,8 @@ pub(super) async fn add(
     if relative == resident.id_number {
         return Ok(shown.refused("id_number", "family-self"));
     }
-    if resident.relatives.len() >= MOST_RELATIVES && !resident.relatives.iter().any(|known| known.id_number == relative) {
+    if resident.relatives.len() >= MOST_RELATIVES && !resident.relatives.iter().any(|known| known.id_number == relative)
+    {
         return Ok(shown.refused("id_number", "family-too-many"));
     }
     match is_related(&site, resident, &relative).await {
@@ -192,7 +193,12 @@ pub(super) async fn consent(
         guardian_id_number: invitation.guardian,
         dependent_id_number: invitation.dependent,
     };
-    let related = site.clients.issuer.clone().relate(site.request(&caller, request)?).await;
+    let related = site
+        .clients
+        .issuer
+        .clone()
+        .relate(site.request(&caller, request)?)
+        .await;
     Ok(match related {
         Ok(_) => shown.done("family-related"),
         Err(status) => shown.failed(&Problem::from(status)),
@@ -221,7 +227,12 @@ pub(super) async fn end(
         guardian_id_number: guardian,
         dependent_id_number: signed_in.who.id_number.clone(),
     };
-    let ended = site.clients.issuer.clone().unrelate(site.request(&caller, request)?).await;
+    let ended = site
+        .clients
+        .issuer
+        .clone()
+        .unrelate(site.request(&caller, request)?)
+        .await;
     Ok(match ended {
         Ok(_) => shown.done("family-ended"),
         Err(status) => shown.failed(&Problem::from(status)),
@@ -234,7 +245,9 @@ impl<'a> Family<'a> {
         let relatives = resident.relatives.iter().enumerate();
         Self {
             f: Frame::of(site, choice, "/my/family", &signed_in.session, masked(&resident.name)),
-            relatives: relatives.map(|(at, relative)| (at + 1, masked(&relative.name))).collect(),
+            relatives: relatives
+                .map(|(at, relative)| (at + 1, masked(&relative.name)))
+                .collect(),
             said: None,
             typed: Typed::default(),
             invitation: None,
@@ -276,7 +289,10 @@ impl<'a> Family<'a> {
 
     /// The sentence beside a field, if it is the wrong one.
     fn error(&self, field: &str) -> Option<&str> {
-        self.said.as_ref().filter(|said| said.field == field).map(|said| said.text.as_str())
+        self.said
+            .as_ref()
+            .filter(|said| said.field == field)
+            .map(|said| said.text.as_str())
     }
 }
 
@@ -320,7 +336,11 @@ async fn is_related(site: &Site, resident: &Resident, relative: &str) -> Result<
         guardian_id_number: resident.id_number.clone(),
         question_id: Vec::new(),
     };
-    site.clients.issuer.clone().list_codes(site.request(&caller, request)?).await?;
+    site.clients
+        .issuer
+        .clone()
+        .list_codes(site.request(&caller, request)?)
+        .await?;
     Ok(())
 }
 

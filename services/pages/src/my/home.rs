@@ -42,6 +42,8 @@ struct Card {
     expires_at: Option<i64>,
     /// Whether these pages may issue it.
     can_get: bool,
+    /// Whether only some people are eligible.
+    only_some: bool,
     address: String,
 }
 
@@ -67,6 +69,7 @@ pub(super) async fn show(
             label: f.label(&kind.label),
             state_text: f.t(&format!("state-{}", state.replace('_', "-"))),
             expires_at: code.map(|code| code.expires_at).filter(|_| state == "valid"),
+            only_some: !kind.eligibility.is_empty(),
             can_get: channel_for(&site, kind, ChannelAct::Issue).is_some(),
             icon: kind_icon(kind),
             state_icon: state_icon(state),

@@ -56,7 +56,13 @@ pub(super) async fn show(
     signed_in: SignedIn<Resident>,
 ) -> Result<Response, PageError> {
     let shown = LostPhone {
-        f: Frame::of(&site, choice, "/my/lost-phone", &signed_in.session, masked(&signed_in.who.name)),
+        f: Frame::of(
+            &site,
+            choice,
+            "/my/lost-phone",
+            &signed_in.session,
+            masked(&signed_in.who.name),
+        ),
         bound: bound(&site, &signed_in.who).await?,
         died: None,
         failed: Vec::new(),
@@ -78,14 +84,26 @@ pub(super) async fn report(
     let found = bound(&site, resident).await?;
     // The sessions end first: whoever has the phone can do nothing more, whatever happens to the rest.
     end_all_sessions(&site, resident).await?;
-    let f = Frame::of(&site, choice, "/my/lost-phone", &signed_in.session, masked(&resident.name));
+    let f = Frame::of(
+        &site,
+        choice,
+        "/my/lost-phone",
+        &signed_in.session,
+        masked(&resident.name),
+    );
     let (mut died, mut failed) = (Vec::new(), Vec::new());
     for (number, bound) in found.iter().enumerate() {
         let named = f.code_of(&bound.code.kind, &bound.name);
         // Each report has a command id of its own that is the same when the form is sent again.
-        let id = site.seal.name("lost-phone", &[command_id.as_bytes(), &number.to_le_bytes()[..]].concat());
+        let id = site.seal.name(
+            "lost-phone",
+            &[command_id.as_bytes(), &number.to_le_bytes()[..]].concat(),
+        );
         match report_one(&site, resident, bound, id.to_vec()).await {
-            Ok(code_id) => died.push(Died { code_id, sentence: named }),
+            Ok(code_id) => died.push(Died {
+                code_id,
+                sentence: named,
+            }),
             Err(_) => failed.push(named),
         }
     }
@@ -109,7 +127,9 @@ async fn bound(site: &Site, resident: &Resident) -> Result<Vec<Bound>, PageError
     for relative in people {
         let subject = Subject::new(resident, relative)?;
         for code in codes_of(site, &subject).await? {
-            let bound = site.kind(&code.kind).is_some_and(|kind| kind.device_bound && subject.may_have(kind));
+            let bound = site
+                .kind(&code.kind)
+                .is_some_and(|kind| kind.device_bound && subject.may_have(kind));
             if bound && matches!(code.state(), CodeLife::Valid | CodeLife::Suspended) {
                 found.push(Bound {
                     relative,
@@ -136,7 +156,9 @@ async fn end_all_sessions(site: &Site, resident: &Resident) -> Result<(), PageEr
     }
     // An earlier end of all sessions is replaced by this one; of two at once either is enough.
     if let Some(record) = site.records.get(Table::EndedPerson, &key, now).await? {
-        site.records.replace(Table::EndedPerson, &key, record.revision, entry).await?;
+        site.records
+            .replace(Table::EndedPerson, &key, record.revision, entry)
+            .await?;
     }
     Ok(())
 }
@@ -154,6 +176,11 @@ async fn report_one(site: &Site, resident: &Resident, bound: &Bound, command_id:
         id_number: subject.holder().to_owned(),
         guardian_id_number: subject.guardian().to_owned(),
     };
-    let answer = site.clients.revocation.clone().report_loss(site.request(&caller, request)?).await?;
+    let answer = site
+        .clients
+        .revocation
+        .clone()
+        .report_loss(site.request(&caller, request)?)
+        .await?;
     Ok(answer.into_inner().code_id)
 }

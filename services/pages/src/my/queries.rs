@@ -46,7 +46,12 @@ pub(super) async fn show(
         id_number: resident.id_number.clone(),
         question_id: Vec::new(),
     };
-    let answer = site.clients.issuer.clone().list_queries_about(site.request(&caller, request)?).await?;
+    let answer = site
+        .clients
+        .issuer
+        .clone()
+        .list_queries_about(site.request(&caller, request)?)
+        .await?;
     let mut queries = answer.into_inner().queries;
     // The newest first, as people expect of a list of events.
     queries.reverse();
