@@ -14,7 +14,7 @@ import * as componentPages from "./src/components.mjs";
 const here = dirname(fileURLToPath(import.meta.url));
 const groups = [publicPages, myPages, kioskPages, checkPages, sheetPages, opsPages, componentPages];
 const notPages = new Set(["sheet", "verdict", "liveTemplates"]);
-const alsoLarge = new Set(["my", "myLive", "myImage", "myConfirm", "kioskStart", "kioskNumber", "kioskWho", "kioskAct", "staffIdCheck"]);
+const alsoLarge = new Set(["my", "myLive", "myLiveShown", "myImage", "myConfirm", "kioskStart", "kioskNumber", "kioskWho", "kioskAct", "staffIdCheck"]);
 const fileName = (name) => name.replace(/[A-Z0-9]+/g, (part) => `-${part.toLowerCase()}`);
 
 for (const lang of ["zh", "en"]) {

@@ -55,7 +55,7 @@ ${finishRow(t)}`);
 export const kioskAct = (t, view) =>
   page(t, view, t("办理什么", "What to do"), `${steps(t, 1)}
 <div class="kiosk-ask stack-large"><p class="kiosk-person">${icon("person")}王*英</p><h1>${t("离线随申码", "Offline code")}</h1>
-<p>${t("您有一张有效的离线随申码，2026年11月3日 08:14 前有效。", "You have a valid offline code, valid until 08:14 on 3 November 2026.")}</p>
+<p>${t("您有一张有效的离线随申码，<span class='whole'>2026年11月3日</span> <span class='whole'>08:14 前有效</span>。", "You have a valid offline code, valid until 08:14 on 3 November 2026.")}</p>
 <div class="tiles"><a class="tile" data-act="reissue" href="/kiosk/reissue">${icon("printer")}${t("补领", "Reissue")}<span class="tile-hint">${t("打印新码，旧码立即失效", "Print a new code; the old one stops working")}</span></a>
 <a class="tile" data-act="loss" href="/kiosk/loss">${icon("lost")}${t("挂失", "Report lost")}<span class="tile-hint">${t("旧码立即失效，不打印新码", "The old code stops working; no new print")}</span></a></div></div>
 ${finishRow(t)}`);
@@ -63,7 +63,7 @@ ${finishRow(t)}`);
 export const kioskConfirm = (t, view) =>
   page(t, view, t("确认补领", "Confirm the reissue"), `${steps(t, 2)}
 <div class="stack-large"><h1>${t("补领离线随申码", "Reissue the offline code")}</h1>
-${notice("warn", `<p class="notice-title">${t("办理后，这张码立即失效", "This code stops working at once")}</p><p>${t("离线随申码，2026年11月3日 08:14 前有效", "Offline code, valid until 08:14 on 3 November 2026")}</p>`)}
+${notice("warn", `<p class="notice-title">${t("办理后，这张码立即失效", "This code stops working at once")}</p><p>${t("离线随申码，<span class='whole'>2026年11月3日</span> <span class='whole'>08:14 前有效</span>", "Offline code, valid until 08:14 on 3 November 2026")}</p>`)}
 <form method="post" action="/kiosk/reissue"><input type="hidden" name="csrf" value="…"><input type="hidden" name="command_id" value="…">
 <div class="btn-row"><button class="btn btn-primary" type="submit" data-act="reissue">${t("确认补领", "Confirm: reissue")}</button><a class="btn" href="/kiosk/act">${t("取消", "Cancel")}</a></div></form></div>
 <div class="btn-row kiosk-actions"><button class="btn btn-quiet" type="submit" form="finish">${t("结束办理", "Finish")}</button></div>`);

@@ -2,7 +2,7 @@
 import { icon, layout, notice, state, back } from "./frame.mjs";
 import { SAMPLE, qrSvg } from "./qr.mjs";
 
-const until = (t) => t("2026年11月3日 08:14 前有效", "Valid until 08:14 on 3 November 2026");
+const until = (t) => t("<span class='whole'>2026年11月3日</span> <span class='whole'>08:14 前有效</span>", "Valid until 08:14 on 3 November 2026");
 
 const card = (id, sign, title, stateHtml, text, action) => `<li class="card" data-kind="${id}">
   <div class="card-head">${icon(sign, "card-icon")}<h2 class="card-title" id="kind-${id}">${title}</h2>${stateHtml}</div>
@@ -21,7 +21,7 @@ export const my = (t, view) =>
     body: `<div class="stack-large">
 <div class="row row-apart"><h1>${t("张*三", "张*三")}</h1><p class="quiet">${t("本人", "You")}</p></div>
 <ul class="cards">
-${card("live", "phone", t("随申码", "Live code"), state("valid", t("有效", "Valid")), t("2027年11月29日 08:14 前有效，仅限这部手机", "Valid until 08:14 on 29 November 2027, on this phone only"), act("show", t("亮码", "Show"), "live", "/my/live"))}
+${card("live", "phone", t("随申码", "Live code"), state("valid", t("有效", "Valid")), t("<span class='whole'>2027年11月29日</span> <span class='whole'>08:14 前有效</span>，仅限这部手机", "Valid until 08:14 on 29 November 2027, on this phone only"), act("show", t("亮码", "Show"), "live", "/my/live"))}
 ${card("sampling", "image", t("核酸码", "Sampling code"), state("valid", t("有效", "Valid")), until(t), act("show", t("亮码", "Show"), "sampling", "/my/sampling"))}
 ${card("offline", "paper", t("离线随申码", "Offline code"), state("suspended", t("已暂停使用", "On hold")), t("自 2026年10月28日 16:20 起暂停。请拨打 12345 询问原因。", "On hold since 16:20 on 28 October 2026. Call 12345 to ask why."), act("show", t("查看", "View"), "offline", "/my/offline", false))}
 ${card("family", "family", t("亲属随申码", "Family code"), state("none", t("未申领", "None")), t("为亲属亮码时使用。", "To show a code for a relative."), act("issue", t("申领", "Get"), "family", "/my/family-code"))}
@@ -68,19 +68,27 @@ export const myLive = (t, view) =>
     body: `<div class="stack">
 ${back(t, "/my")}
 <h1 class="visually-hidden">${t("随申码", "Live code")}</h1>
-<section class="code" data-island="live-code" data-token="${SAMPLE}" data-code-id="A1B2C3D4E5F60718" data-max-age-seconds="60" data-server-time="1795000000" data-fresh-until="2026-11-03T00:15:00Z">
+<section class="code" data-island="live-code" data-token="${SAMPLE}" data-code-id="A1B2C3D4E5F60718" data-max-age-seconds="60" data-server-time="1795000000">
   <p class="code-kind">${t("随申码", "Live code")}</p>
   <p class="code-holder">张*三</p>
-  <div class="qr" role="img" aria-label="${t("随申码二维码，请出示给工作人员或闸机", "QR code. Show it to staff or to the gate.")}">${qrSvg(SAMPLE)}</div>
-  <progress class="countdown-bar" max="15" value="9" aria-hidden="true"></progress>
-  <p class="countdown">${t("9 秒后自动更新", "Renewed in 9 seconds")}</p>
+  <div class="qr" role="img" aria-label="${t("随申码二维码，请出示给工作人员或闸机", "QR code. Show it to staff or to the gate.")}"></div>
+  <progress class="countdown-bar" max="15" value="15" aria-hidden="true"></progress>
+  <p class="countdown"></p>
+  <noscript>${notice("warn", `<p>${t("亮码需要 JavaScript。核酸码和纸质码不需要。", "Showing a live code needs JavaScript. Sampling codes and paper codes do not.")}</p>`)}</noscript>
   <div class="say" role="status"></div>
   ${liveTemplates(t)}
-  <p class="code-expiry">${t("2027年11月29日 08:14 前有效", "Valid until 08:14 on 29 November 2027")}</p>
+  <p class="code-expiry">${t("<span class='whole'>2027年11月29日</span> <span class='whole'>08:14 前有效</span>", "Valid until 08:14 on 29 November 2027")}</p>
 </section>
 ${codeEnd(t, "live", t("再次申领", "Get again"))}
 </div>`,
   });
+
+/** How `my-live` looks when the island has drawn the code; the server never writes this. */
+export const myLiveShown = (t, view) =>
+  myLive(t, view)
+    .replace('data-island="live-code"', 'data-live data-fresh-until="2026-11-03T00:15:00Z"')
+    .replace(/(<div class="qr"[^>]*>)/, `$1${qrSvg(SAMPLE)}`)
+    .replace('<p class="countdown"></p>', `<p class="countdown">${t("15 秒后自动更新", "Renewed in 15 seconds")}</p>`);
 
 export const myImage = (t, view) =>
   layout(t, {

@@ -7,7 +7,9 @@ export function qrSvg(text, ecc = "L") {
   let path = "";
   for (let y = 0; y < size; y++) {
     for (let x = 0; x < size; x++) {
-      if (data[y][x]) path += `M${x} ${y}h1v1h-1z`;
+      const start = x;
+      while (data[y][x]) x++;
+      if (x > start) path += `M${start} ${y}h${x - start}v1H${start}z`;
     }
   }
   return `<svg viewBox="0 0 ${size} ${size}" shape-rendering="crispEdges" aria-hidden="true"><path fill="#000" d="${path}"/></svg>`;

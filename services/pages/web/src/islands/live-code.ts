@@ -75,8 +75,10 @@ class LiveCode {
       if (document.visibilityState === "visible") {
         this.clock.wake();
         void this.tick();
+        keepScreenOn();
       }
     });
+    keepScreenOn();
     setInterval(() => void this.tick(), 1000);
     await this.tick();
   }
@@ -146,5 +148,12 @@ class LiveCode {
     delete this.root.dataset["freshUntil"];
     this.root.querySelector(".qr")?.replaceChildren();
     this.root.querySelector(".countdown")?.replaceChildren();
+  }
+}
+
+/** A screen must not go dark in a queue. The browser ends the lock when the page is hidden; some browsers have none. */
+function keepScreenOn(): void {
+  if ("wakeLock" in navigator) {
+    navigator.wakeLock.request("screen").catch(() => undefined);
   }
 }
