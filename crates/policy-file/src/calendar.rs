@@ -15,6 +15,12 @@ pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     ZONES.get(name).ok()
 }
 
+/// The time zone of this IANA name, from the bundled zone data; `None` if there is none.
+#[must_use]
+pub fn time_zone(name: &str) -> Option<TimeZone> {
+    zone(name)
+}
+
 /// The names of every zone.
 pub(crate) fn zone_names() -> impl Iterator<Item = String> {
     ZONES.available().map(|name| name.to_string())

@@ -21,7 +21,7 @@ use std::path::Path;
 use citycode_domain::policy::Policy;
 use toml::de::DeTable;
 
-pub use calendar::local_date;
+pub use calendar::{local_date, time_zone};
 pub use changes::{PolicyChange, changes};
 pub use error::{PolicyFileError, Problem};
 pub use file::PolicyFile;

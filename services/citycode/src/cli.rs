@@ -22,6 +22,7 @@ use crate::commands::{
     keys::KeysArgs,
     log::LogArgs,
     officer::{OfficerArgs, RevokeArgs},
+    open::OpenArgs,
     policy::PolicyArgs,
     present::PresentArgs,
     register::RegisterArgs,
@@ -113,6 +114,8 @@ pub(crate) enum Command {
     Log(LogArgs),
     /// Cosign checkpoints of a log that only grew, as an independent witness.
     Witness(WitnessArgs),
+    /// Open a page of a system on this machine in the browser, signed in.
+    Open(OpenArgs),
     /// Register a resident.
     Register(RegisterArgs),
     /// Record a family relationship.

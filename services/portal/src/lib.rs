@@ -6,22 +6,17 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`clients`] | gRPC clients over any transport: in-process routes, or channels to other machines |
 //! | `api` | one file per family of endpoints |
 //! | `call` | passes on the caller's token, command id and trace context |
 //! | `lines`, `pipeline` | newline-delimited JSON in and out, without holding whole bodies |
 //! | `openapi` | the description at `/openapi.json` and the page at `/docs` |
 //! | `pictures` | limits on pictures |
 //! | `page` | the page at `/` |
-//! | `balancer` | load balancing over the instances of a service, with failover |
-//! | `transport` | the type of a transport of gRPC calls, and its error |
 //! | `middleware` | applies to every answer: headers, spans, panics, time limits |
 
 mod answer;
 mod api;
-mod balancer;
 mod call;
-pub mod clients;
 mod device_key;
 mod lines;
 mod middleware;
@@ -30,9 +25,6 @@ mod page;
 mod pictures;
 mod pipeline;
 mod portal;
-mod transport;
 
 pub use api::LocalTokens;
-pub use clients::{Clients, ConnectError, Endpoints, Reached};
 pub use portal::{Portal, PortalParts};
-pub use transport::{Transport, TransportError};

@@ -6,13 +6,14 @@ use axum::body::Bytes;
 use axum::{Extension, Router};
 use citycode_auth::{AccessTokens, Authenticate};
 use citycode_domain::policy::Policy;
+use citycode_pages::{Pages, StartLinks};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 
 use crate::api::LocalTokens;
-use crate::clients::Clients;
 use crate::pictures::Pictures;
 use crate::{api, middleware, openapi, page};
+use citycode_service_clients::Clients;
 
 /// The parts of a portal.
 pub struct PortalParts {
@@ -28,6 +29,8 @@ pub struct PortalParts {
     pub entropy: Arc<dyn Entropy>,
     /// The access tokens that this machine issues itself, if it does.
     pub local_tokens: Option<LocalTokens>,
+    /// The web pages; without them there is only a short page at `/`.
+    pub pages: Option<Pages>,
 }
 
 /// The portal. It has no state except its connections.
@@ -40,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) clients: Clients,
     pub(crate) policy: Arc<Policy>,
     pub(crate) local_tokens: Option<Arc<LocalTokens>>,
+    /// Makes start links of the web pages.
+    pub(crate) start_links: Option<StartLinks>,
     /// The serialised policy.
     pub(crate) policy_json: Bytes,
     /// The clock for streams that end with their caller's token.
@@ -62,12 +67,14 @@ impl Portal {
             clock,
             entropy,
             local_tokens,
+            pages,
         } = parts;
         let shared = Arc::new(Shared {
             clients,
             policy_json: api::policy_json(&policy),
             policy,
             pictures: Pictures::new(Arc::clone(&clock)),
+            start_links: pages.as_ref().map(Pages::start_links),
             local_tokens: local_tokens.map(Arc::new),
             clock: Arc::clone(&clock),
         });
@@ -76,7 +83,8 @@ impl Portal {
             .with_state(shared)
             .layer(Extension(entropy))
             .layer(Authenticate::optional(tokens, Arc::clone(&clock)));
-        let described = openapi::routes(description).merge(page::routes());
+        let pages = pages.map_or_else(page::routes, Pages::into_router);
+        let described = openapi::routes(description).merge(pages);
         Self {
             router: middleware::finish(authenticated.merge(described), clock),
         }

@@ -5,6 +5,7 @@ mod arguments;
 mod assertions;
 mod begin_anew;
 mod data_folder;
+mod demo;
 mod dependencies;
 mod endpoints;
 mod folder_manifest;
@@ -19,6 +20,7 @@ mod recovery;
 mod settings;
 mod stopped;
 mod system;
+mod web_pages;
 
 pub use arguments::UpArgs;
 pub use begin_anew::BeginAnew;
@@ -32,6 +34,7 @@ pub use system::System;
 
 pub use crate::wiring::{StartError, Surroundings};
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use citycode_service_kit::config::{self, Sources};
@@ -43,7 +46,8 @@ use crate::local_token;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::say;
 
-/// Runs the system until a signal to stop. Prints `ready http://ADDR` once it serves.
+/// Runs the system until a signal to stop. Prints `ready http://ADDR` once it serves, and on a terminal a second line
+/// with a start link for its pages.
 ///
 /// # Errors
 /// A [`Failure`] if it did not start.
@@ -69,6 +73,12 @@ pub async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failur
         tracing::warn!(%error, "clients on this machine will not find the admin token automatically");
     }
     say(&format!("ready http://{}", system.address))?;
+    if std::io::stdout().is_terminal() {
+        match system.start_link().await {
+            Ok(secret) => say(&format!("start http://{}/start#{}", system.address, *secret))?,
+            Err(problem) => tracing::warn!(error = problem.detail(), "no start link could be made"),
+        }
+    }
     stopped.wait().await;
     local_token::forget(address, &token_file);
     system.stop().await;
@@ -88,6 +98,7 @@ fn load(args: &UpArgs) -> Result<Settings, StartError> {
     if !args.witness.is_empty() {
         settings.witnesses.clone_from(&args.witness);
     }
+    settings.demo = args.demo;
     settings.once = Once {
         begin_anew: args.begin_anew.clone(),
         accept_loss: args.accept_loss,

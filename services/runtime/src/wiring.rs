@@ -112,9 +112,15 @@ pub enum StartError {
     #[error("the register of used assertions cannot be used: {0}")]
     AssertionUses(#[from] citycode_assertion_uses::Unavailable),
     #[error(transparent)]
+    AccessRecords(#[from] citycode_access_records::Unavailable),
+    #[error("the fonts for print sheets cannot be used: {0}")]
+    Fonts(#[from] citycode_qr::FontError),
+    #[error("--demo: {0}")]
+    Demo(String),
+    #[error(transparent)]
     Serve(#[from] citycode_service_kit::serve::ServeError),
     #[error("the address of a service cannot be used: {0}")]
-    Connect(#[from] citycode_portal::ConnectError),
+    Connect(#[from] citycode_service_clients::ConnectError),
     #[error("no signing key could be created: {}", .0.detail())]
     FirstKey(citycode_service_kit::problem::Problem),
     #[error("{0}")]

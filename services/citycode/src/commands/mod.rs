@@ -15,6 +15,7 @@ pub(crate) mod issue;
 pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod officer;
+pub(crate) mod open;
 pub(crate) mod policy;
 pub(crate) mod present;
 mod queries;
@@ -119,6 +120,7 @@ pub(crate) async fn run(
         Command::WhatIf(args) => audit::what_if(&session, &args).await,
         Command::Export(args) => export::run(&session, &args).await,
         Command::Keys(args) => keys::run(&session, &args).await,
+        Command::Open(args) => open::run(&session, &args).await,
         Command::Tokens(args) => tokens::run(&session, &args).await,
         Command::Doctor => return doctor::run(&session).await,
         Command::Archive(_)

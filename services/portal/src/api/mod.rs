@@ -13,6 +13,7 @@ mod log;
 mod policy;
 mod queries;
 mod residents;
+mod start_links;
 mod status_keys;
 mod status_lists;
 mod tokens;
@@ -74,6 +75,7 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(policy::policy))
         .routes(routes!(tokens::issue_token, tokens::list_tokens))
         .routes(routes!(tokens::revoke_token))
+        .routes(routes!(start_links::make_start_link))
         .route_layer(from_fn(within_time));
     answering_once
         .routes(routes!(verify_stream::verify_stream))

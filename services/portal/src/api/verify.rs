@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::answer::{Instant, incomplete, instant, invalid, json};
-use crate::balancer::ServedBy;
 use crate::call::Call;
 use crate::portal::{Shared, SharedState};
+use citycode_service_clients::ServedBy;
 
 /// Timeout of the second verifier after the first one answered `cannot_check`: a person is waiting at the gate.
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_secs(2);

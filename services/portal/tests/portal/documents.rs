@@ -53,6 +53,7 @@ const OPERATIONS: [(&str, &str, bool); 41] = [
     ("post", "/api/v1/tokens", false),
     ("get", "/api/v1/tokens", false),
     ("post", "/api/v1/tokens/{id}/revoke", false),
+    ("post", "/api/v1/start-links", false),
 ];
 
 async fn description() -> Value {

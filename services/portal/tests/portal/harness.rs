@@ -7,7 +7,8 @@ use axum::body::{Body, Bytes};
 use citycode_auth::{AUDIENCE, AccessTokens, Authenticate, Grant, LocalAuthority, Role, TrustedKeys};
 use citycode_domain::ids::CodeKind;
 use citycode_domain::policy::{ChannelPolicy, GuardianPolicy, KindPolicy, Label, PlacePolicy, Policy, ProofPolicy};
-use citycode_portal::{Clients, Portal, PortalParts};
+use citycode_portal::{Portal, PortalParts};
+use citycode_service_clients::Clients;
 use citycode_service_kit::clock::{Clock, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::SeededEntropy;
 use citycode_service_kit::serve::app;
@@ -74,6 +75,7 @@ impl City {
             clock,
             entropy: Arc::new(SeededEntropy::new(9)),
             local_tokens: None,
+            pages: None,
         });
         Self {
             fakes,

@@ -1,6 +1,6 @@
 //! Services with two instances each, on loopback ports.
 
-use citycode_portal::{Clients, Endpoints};
+use citycode_service_clients::{Clients, Endpoints};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_service_kit::serve::{Listener, app};
 use citycode_service_kit::shutdown::{Signal, Trigger};

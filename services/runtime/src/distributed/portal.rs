@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_portal::{Clients, Endpoints, Portal, PortalParts, Reached};
+use citycode_portal::{Portal, PortalParts};
+use citycode_service_clients::{Clients, Endpoints, Reached};
 use citycode_service_kit::health::{Component, HealthRegistry};
 
 use super::settings::ServiceSettings;
@@ -39,6 +40,7 @@ pub(super) fn open(
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
         local_tokens: None,
+        pages: None,
     });
     Ok(Service {
         router: portal.into_router(),

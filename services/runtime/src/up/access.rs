@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use citycode_auth::{AUDIENCE, AccessTokens, IssuedTokens, LocalAuthority, TrustedKeys};
+use citycode_pages::LocalPageTokens;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::entropy::Entropy;
 use zeroize::Zeroizing;
@@ -16,6 +17,8 @@ pub(super) struct Access {
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) issued: Arc<IssuedTokens>,
     pub(super) admin_token: Zeroizing<String>,
+    /// Signs the access tokens of the web pages' calls.
+    pub(super) pages: Arc<LocalPageTokens>,
 }
 
 impl Access {
@@ -28,7 +31,7 @@ impl Access {
         settings: &Settings,
         folder: &DataFolder,
         entropy: &dyn Entropy,
-        clock: &dyn Clock,
+        clock: &Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let persistent = LocalAuthority::create_or_open(&folder.join("keys"), entropy)?;
         let ephemeral = persistent.ephemeral_with_same_issuer(entropy);
@@ -42,6 +45,7 @@ impl Access {
             tokens: Arc::new(tokens),
             issued,
             admin_token: ephemeral.mint_local_admin(AUDIENCE, clock.now())?,
+            pages: Arc::new(LocalPageTokens::new(ephemeral, Arc::clone(clock))),
         })
     }
 }

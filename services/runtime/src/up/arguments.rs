@@ -11,7 +11,7 @@ use super::{BeginAnew, parse_log_id};
 /// Flags of `up`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode up --data /var/lib/citycode --listen 127.0.0.1:8080 --policy policies/shanghai.toml"
+    after_help = "Examples:\n  citycode up --demo\n  citycode up --data /var/lib/citycode --listen 127.0.0.1:8080 --policy policies/shanghai.toml"
 )]
 pub struct UpArgs {
     /// The data folder; default: a folder in the user's data directory.
@@ -26,6 +26,9 @@ pub struct UpArgs {
     /// A witness that cosigns the log's checkpoints, e.g. `http://witness.example:8090`; one flag for each.
     #[arg(long, value_name = "URL")]
     pub witness: Vec<String>,
+    /// Fill a new folder with sample residents, and let anybody on this machine be any of them; codes are not valid.
+    #[arg(long)]
+    pub demo: bool,
     /// A configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -17,6 +17,7 @@
 //!   scans/                scan and sampling records, sealed by day
 //!   audit/                the audit index; can be deleted
 //!   queries/              the stream of queries: who looked at whom, sealed by day
+//!   access/               ended sessions, start links, pairing codes and devices of the web pages
 //!   log-trees/            the log's trees, and the last signed checkpoints, which must be kept; 0600 is not needed,
 //!                         because everything in it is public
 //! ```
@@ -97,6 +98,7 @@ impl DataFolder {
             "audit",
             "queries",
             "log-trees",
+            "access",
         ] {
             files::create_private_dir(&self.path.join(folder))?;
         }

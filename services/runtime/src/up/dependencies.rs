@@ -21,6 +21,7 @@ use super::PartError;
 use super::access::Access;
 use super::begin_anew::{self, Openers};
 use super::data_folder::{DataFolder, DataFolderError};
+use super::demo;
 use super::folder_manifest::{FolderManifest, Part};
 use super::local_admin::LocalAdmin;
 use super::marks;
@@ -49,6 +50,8 @@ pub(super) struct Dependencies {
     pub(super) status_key: SigningKey,
     pub(super) assertion_uses_key: Zeroizing<[u8; 32]>,
     pub(super) log_signing_key: Zeroizing<[u8; 32]>,
+    /// The key of the web pages' sealed cookies.
+    pub(super) session_key: Zeroizing<[u8; 32]>,
 }
 
 impl Dependencies {
@@ -59,8 +62,17 @@ impl Dependencies {
     pub(super) async fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
         let Surroundings { clock, entropy } = surroundings.clone();
         let policy = PolicyFile::open(settings.policy.as_deref())?;
-        let path = settings.data.clone().or_else(super::data_folder::default_path);
-        let folder = DataFolder::open(&path.ok_or(StartError::NoHome)?, &policy.policy.name).await?;
+        let default = if settings.demo {
+            demo::default_path
+        } else {
+            super::data_folder::default_path
+        };
+        let path = settings.data.clone().or_else(default).ok_or(StartError::NoHome)?;
+        demo::check(settings, &path)?;
+        if settings.demo {
+            demo::mark(&path)?;
+        }
+        let folder = DataFolder::open(&path, &policy.policy.name).await?;
         let (mut opening, new_log) = inspect(&folder, settings, &entropy)?;
         let keys = KeyFolder::open(&folder.join("keys"))?;
         // Secrets are created before the log; after a crash in between, the next start uses these secrets.
@@ -74,8 +86,10 @@ impl Dependencies {
         let assertion_uses_key = keys.secret("assertion-uses.key", Some(&*entropy))?;
         // As above: no checkpoint was signed before. A lost key is found when the signed checkpoints are read.
         let log_signing_key = keys.secret(LOG_SIGNING_KEY, Some(&*entropy))?;
+        // As above: without the key no session is valid, and people sign in again.
+        let session_key = keys.secret("session.key", Some(&*entropy))?;
         LocalAdmin::clear(&folder);
-        let access = Access::open(settings, &folder, &*entropy, &*clock)?;
+        let access = Access::open(settings, &folder, &*entropy, &clock)?;
         let log_id = opening.manifest.log_id;
         let store = open_log(&folder, &opening)?;
         let store = measured(Arc::new(store), &clock);
@@ -111,6 +125,7 @@ impl Dependencies {
             status_key,
             assertion_uses_key,
             log_signing_key,
+            session_key,
         })
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use citycode_auth::Authenticate;
-use citycode_portal::{Clients, LocalTokens, Portal, PortalParts};
+use citycode_pages::Pages;
+use citycode_portal::{LocalTokens, Portal, PortalParts};
+use citycode_service_clients::Clients;
 use citycode_service_kit::serve::{app, with_reflection};
 use citycode_service_kit::shutdown::Signal;
 use citycode_wire::proto::FILE_DESCRIPTOR_SET;
@@ -20,9 +22,20 @@ const SERVICES: [&str; 4] = [
     endpoints::AUDIT,
 ];
 
-pub(super) fn router(parts: &Parts, surroundings: &Surroundings, stopped: &Signal) -> Result<Router, StartError> {
+/// Clients of the services in this process.
+pub(super) fn clients(parts: &Parts, surroundings: &Surroundings) -> Clients {
     let authenticate = endpoints::authenticate(&parts.tokens, &surroundings.clock);
-    let clients = Clients::in_process(services(parts, &authenticate.clone().in_process()));
+    Clients::in_process(services(parts, &authenticate.in_process()))
+}
+
+/// All routes. The web pages are those of [`web_pages::open`](super::web_pages::open).
+pub(super) fn router(
+    parts: &Parts,
+    surroundings: &Surroundings,
+    (clients, pages): (Clients, Pages),
+    stopped: &Signal,
+) -> Result<Router, StartError> {
+    let authenticate = endpoints::authenticate(&parts.tokens, &surroundings.clock);
     let (health, keep_health) = parts.health.grpc(&SERVICES, stopped.clone());
     tokio::spawn(keep_health);
     let grpc = services(parts, &authenticate).add_service(health);
@@ -38,6 +51,7 @@ pub(super) fn router(parts: &Parts, surroundings: &Surroundings, stopped: &Signa
             clock: Arc::clone(&surroundings.clock),
             entropy: Arc::clone(&surroundings.entropy),
         }),
+        pages: Some(pages),
     });
     let http = portal.into_router().merge(parts.health.routes());
     Ok(app(grpc, http.merge(endpoints::metrics_routes(stopped))))

@@ -44,6 +44,9 @@ pub struct Settings {
     pub assertion_provider: Option<IdentityProvider>,
     /// Limits of clients' connections and requests.
     pub limits: Limits,
+    /// Whether this is a demo with sample residents; never from a file.
+    #[serde(skip)]
+    pub demo: bool,
     /// Instructions about lost data for this start only; never from a file.
     #[serde(skip)]
     pub once: Once,
@@ -72,6 +75,7 @@ impl Default for Settings {
             marks: None,
             identity_provider: None,
             assertion_provider: None,
+            demo: false,
             once: Once::default(),
             limits: Limits::default(),
         }

@@ -16,9 +16,11 @@ use citycode_holder_log::HolderLog;
 use citycode_issuer::vault_age::VaultMark;
 use citycode_issuer::{ErasureQueue, ErasureReceiver, Issuer};
 use citycode_log_folds::SystemFold;
+use citycode_pages::{LocalPageTokens, StartFor, StartLinks};
 use citycode_revocation::past_lists::PastLists;
 use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::health::{HealthRegistry, Probe};
+use citycode_service_kit::problem::Problem;
 use citycode_service_kit::serve::Listener;
 use citycode_service_kit::shutdown::{Signal, Trigger};
 use tokio::task::JoinHandle;
@@ -26,6 +28,7 @@ use zeroize::Zeroizing;
 
 use super::assertions;
 use super::data_folder::DataFolder;
+use super::demo;
 use super::dependencies::Dependencies;
 use super::endpoints;
 use super::local_admin::LocalAdmin;
@@ -33,6 +36,7 @@ use super::loss_journal::Recorder;
 use super::past_lists::IndexedLists;
 use super::recovery::{self, Live};
 use super::settings::Settings;
+use super::web_pages;
 use crate::wiring::following::{FollowedRegister, follow_index, follow_register};
 use crate::wiring::log_trees::publish_trees;
 use crate::wiring::policy::keep_adopted;
@@ -52,6 +56,8 @@ pub struct System {
     /// The file of the local admin's token.
     pub admin_token_file: PathBuf,
     local_admin: LocalAdmin,
+    start_links: StartLinks,
+    is_demo: bool,
     stop: Trigger,
     server: JoinHandle<()>,
     parts: Parts,
@@ -66,6 +72,8 @@ pub(super) struct Parts {
     pub(super) tokens: Arc<AccessTokens>,
     pub(super) issued: Arc<IssuedTokens>,
     admin_token: Zeroizing<String>,
+    pub(super) page_tokens: Arc<LocalPageTokens>,
+    pub(super) session_key: Zeroizing<[u8; 32]>,
     pub(super) health: HealthRegistry,
     pub(super) verifying: Verifying,
     snapshots: Vec<Arc<dyn Snapshot>>,
@@ -86,7 +94,13 @@ impl System {
         let (stop, stopped) = Signal::channel();
         metric_list::register(metric_list::OF_ONE_PROCESS);
         let mut parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
-        let router = endpoints::router(&parts, &surroundings, &stopped)?;
+        let clients = endpoints::clients(&parts, &surroundings);
+        if settings.demo {
+            demo::fill(parts.folder.path(), &clients, &parts.policy, &parts.admin_token).await?;
+        }
+        let pages = web_pages::open(&parts, &surroundings, clients.clone(), settings.demo)?;
+        let start_links = pages.start_links();
+        let router = endpoints::router(&parts, &surroundings, (clients, pages), &stopped)?;
         let local_admin = LocalAdmin::serve(&parts.folder, &parts.admin_token, router.clone(), stopped.clone())?;
         let server = tokio::spawn(listener.limited(settings.limits.clone()).serve(router, stopped.clone()));
         let every = Duration::from_secs(settings.snapshot_seconds);
@@ -98,6 +112,8 @@ impl System {
             address,
             admin_token_file: local_admin.token_file.clone(),
             local_admin,
+            start_links,
+            is_demo: settings.demo,
             stop,
             server,
             parts,
@@ -108,6 +124,19 @@ impl System {
     #[must_use]
     pub fn health(&self) -> &HealthRegistry {
         &self.parts.health
+    }
+
+    /// The secret of a new start link: for the pages of operations, or in a demo for the choice of a sample resident.
+    ///
+    /// # Errors
+    /// A [`Problem`]: it cannot be recorded.
+    pub async fn start_link(&self) -> Result<Zeroizing<String>, Problem> {
+        let wanted = if self.is_demo {
+            StartFor::SignIn
+        } else {
+            StartFor::Identity("admin".to_owned())
+        };
+        self.start_links.make(&wanted).await
     }
 
     /// The socket of the local admin.
@@ -204,6 +233,8 @@ impl Parts {
             tokens: dependencies.access.tokens,
             issued: dependencies.access.issued,
             admin_token: dependencies.access.admin_token,
+            page_tokens: dependencies.access.pages,
+            session_key: dependencies.session_key,
             health: health.clone(),
             snapshots,
             verifying,

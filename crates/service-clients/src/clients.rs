@@ -16,10 +16,14 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Clients of the four services. They are cheap to clone, and clones may be used concurrently.
 #[derive(Clone)]
 pub struct Clients {
-    pub(crate) issuer: IssuerServiceClient<Transport>,
-    pub(crate) revocation: RevocationServiceClient<Transport>,
-    pub(crate) verifier: VerifierServiceClient<Transport>,
-    pub(crate) audit: AuditServiceClient<Transport>,
+    /// The issuer.
+    pub issuer: IssuerServiceClient<Transport>,
+    /// The revocation service.
+    pub revocation: RevocationServiceClient<Transport>,
+    /// The verifier.
+    pub verifier: VerifierServiceClient<Transport>,
+    /// The audit service.
+    pub audit: AuditServiceClient<Transport>,
 }
 
 impl std::fmt::Debug for Clients {
@@ -63,7 +67,7 @@ pub enum ConnectError {
 
 impl Clients {
     /// Clients of services in this process, without a socket: `routes` contains all of them, each wrapped in
-    /// [`Authenticate::required`](citycode_auth::Authenticate::required) with `.in_process()`.
+    /// `citycode_auth::Authenticate::required` with `.in_process()`.
     /// Calls of a missing service are answered with `not_found`.
     #[must_use]
     pub fn in_process(routes: Routes) -> Self {

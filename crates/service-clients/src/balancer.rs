@@ -53,9 +53,9 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 type Request = http::Request<Body>;
 type Response = http::Response<Body>;
 
-/// The instance that served a call: in an answer, and in a request that must go to another instance.
+/// The instance that served a call: an extension of an answer, and of a request that must go to another instance.
 #[derive(Clone, Debug)]
-pub(crate) struct ServedBy(Arc<str>);
+pub struct ServedBy(Arc<str>);
 
 /// One instance and its health.
 struct Instance {

@@ -1,0 +1,130 @@
+//! Small durable records with an expiry that the web pages need: ended sessions, start links, pairing codes and paired
+//! devices.
+//!
+//! Sessions themselves are sealed cookies, which any portal opens; only what must be remembered about them is a record.
+//! A record has a table, a key and a value that this crate does not interpret. The whole contract is
+//! create-if-absent and compare-and-replace, so that each start link is used once and each pairing code has one owner,
+//! at whichever portal.
+//!
+//! Records contain no ID numbers: their writers use keyed hashes.
+
+pub mod embedded;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+
+/// Longest key in bytes.
+pub const MAX_KEY_BYTES: usize = 64;
+/// Longest value in bytes.
+pub const MAX_VALUE_BYTES: usize = 4_096;
+/// Most records of one table that have not expired. Beyond it new ones are refused, and existing ones are kept.
+pub const MAX_RECORDS: u64 = 100_000;
+
+/// What a record is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Table {
+    /// Sessions that ended before their expiry.
+    EndedSession,
+    /// People all of whose sessions ended at some time.
+    EndedPerson,
+    /// Start links.
+    StartLink,
+    /// Codes that a device shows to be paired.
+    Pairing,
+    /// Paired devices.
+    Device,
+    /// Invitations of relatives.
+    Invitation,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 6] = [
+        Self::EndedSession,
+        Self::EndedPerson,
+        Self::StartLink,
+        Self::Pairing,
+        Self::Device,
+        Self::Invitation,
+    ];
+
+    /// Its permanent number in stored keys.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::EndedSession => 1,
+            Self::EndedPerson => 2,
+            Self::StartLink => 3,
+            Self::Pairing => 4,
+            Self::Device => 5,
+            Self::Invitation => 6,
+        }
+    }
+}
+
+/// One record.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The value, as it was written.
+    pub value: Vec<u8>,
+    /// From this time on it does not exist any more, in Unix seconds.
+    pub expires_at: i64,
+    /// Counts replacements of the record; [`AccessRecords::replace`] names it.
+    pub revision: u64,
+}
+
+/// `Debug` shows no value: it may be a secret.
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("expires_at", &self.expires_at)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a writer stores.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    /// The value, at most [`MAX_VALUE_BYTES`].
+    pub value: &'a [u8],
+    /// When the record ends, in Unix seconds.
+    pub expires_at: i64,
+}
+
+/// The records cannot be read or written. A writer does not know whether its record was written; a reader must not
+/// assume that a record is absent.
+#[derive(Debug, thiserror::Error)]
+#[error("the records of sessions and devices are unavailable: {0}")]
+pub struct Unavailable(pub(crate) String);
+
+/// The records of a city, or of one process.
+#[async_trait]
+pub trait AccessRecords: Send + Sync {
+    /// Creates a record, unless one with this key exists that has not expired at `now` (Unix seconds). Returns whether
+    /// it was created. The record is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Unavailable`], also if the table is full, or if key or value are too long.
+    async fn create(&self, table: Table, key: &[u8], entry: Entry<'_>, now: i64) -> Result<bool, Unavailable>;
+
+    /// The record, unless it has expired.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    async fn get(&self, table: Table, key: &[u8], now: i64) -> Result<Option<Record>, Unavailable>;
+
+    /// Replaces a record if it still has this revision. Returns whether it did; of concurrent calls with one revision
+    /// at most one does. A record is ended by replacing it with one that has expired.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    async fn replace(&self, table: Table, key: &[u8], revision: u64, entry: Entry<'_>) -> Result<bool, Unavailable>;
+
+    /// All records of a table that have not expired, in the order of their keys.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    async fn list(&self, table: Table, now: i64) -> Result<Vec<(Vec<u8>, Record)>, Unavailable>;
+}

@@ -1,0 +1,132 @@
+//! Access tokens for the calls that a page makes for its reader.
+//!
+//! Services authorise every call by the caller's token, also a page's. With `citycode up` the pages sign short tokens
+//! with an authority that exists only in the process; each token has only the roles that the call needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use citycode_auth::{AUDIENCE, Grant, LocalAuthority, Role};
+use citycode_service_kit::clock::Clock;
+use citycode_service_kit::deadline;
+use citycode_service_kit::problem::Problem;
+use citycode_service_kit::telemetry::current_traceparent;
+use data_encoding::HEXLOWER;
+use std::sync::Mutex;
+use tonic::metadata::MetadataValue;
+use zeroize::Zeroizing;
+
+use crate::site::Site;
+
+/// Lifetime of a token in seconds.
+const LIFETIME_SECONDS: i64 = 300;
+/// A token is signed anew when it has been used for so long.
+const USED_FOR: Duration = Duration::from_secs(240);
+/// Tokens that are remembered; beyond that the memory is emptied.
+const MOST_REMEMBERED: usize = 4_096;
+
+/// The caller of a page's calls.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PageCaller {
+    /// The subject of its token: it names no person. Command ids are scoped to it.
+    pub subject: String,
+    /// Its role.
+    pub role: Role,
+    /// Whether it may ask whether an ID card itself admits.
+    pub card_reader: bool,
+}
+
+impl PageCaller {
+    /// A resident who acts through a channel.
+    pub(crate) fn resident(site: &Site, id_number: &str, channel: &str) -> Self {
+        let person = site.seal.name("caller", id_number.as_bytes());
+        Self {
+            subject: format!("pages-{}", HEXLOWER.encode(&person)),
+            role: Role::Channel(channel.to_owned()),
+            card_reader: false,
+        }
+    }
+}
+
+/// Where pages get access tokens from.
+pub trait PageTokens: Send + Sync {
+    /// An access token for this caller, as in `authorization: Bearer TOKEN`.
+    ///
+    /// # Errors
+    /// A [`Problem`]: this deployment gives the caller no token.
+    fn token(&self, caller: &PageCaller) -> Result<Zeroizing<String>, Problem>;
+}
+
+/// Tokens of an authority in this process, which the services of the process trust.
+pub struct LocalPageTokens {
+    authority: LocalAuthority,
+    clock: Arc<dyn Clock>,
+    remembered: Mutex<HashMap<PageCaller, (Duration, Zeroizing<String>)>>,
+}
+
+impl LocalPageTokens {
+    /// Signs with `authority`.
+    #[must_use]
+    pub fn new(authority: LocalAuthority, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            authority,
+            clock,
+            remembered: Mutex::default(),
+        }
+    }
+}
+
+impl PageTokens for LocalPageTokens {
+    fn token(&self, caller: &PageCaller) -> Result<Zeroizing<String>, Problem> {
+        let now = self.clock.monotonic();
+        let mut remembered = self.remembered.lock().expect("no thread panics while holding it");
+        if let Some((signed, token)) = remembered.get(caller)
+            && now.saturating_sub(*signed) < USED_FOR
+        {
+            return Ok(token.clone());
+        }
+        let grant = Grant {
+            subject: &caller.subject,
+            roles: std::slice::from_ref(&caller.role),
+            card_reader: caller.card_reader,
+            local_only: true,
+            lifetime_seconds: LIFETIME_SECONDS,
+        };
+        let token = self
+            .authority
+            .mint(&grant, AUDIENCE, self.clock.now())
+            .map_err(|error| {
+                tracing::error!(%error, "an access token of a page could not be signed");
+                Problem::internal()
+            })?;
+        if remembered.len() >= MOST_REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(caller.clone(), (now, token.clone()));
+        Ok(token)
+    }
+}
+
+impl Site {
+    /// The message as a gRPC request of this caller.
+    ///
+    /// # Errors
+    /// The caller gets no token.
+    pub(crate) fn request<T>(&self, caller: &PageCaller, message: T) -> Result<tonic::Request<T>, Problem> {
+        let token = self.tokens.token(caller)?;
+        let bearer = Zeroizing::new(format!("Bearer {}", *token));
+        let mut request = tonic::Request::new(message);
+        let metadata = request.metadata_mut();
+        let mut bearer = MetadataValue::try_from(bearer.as_str()).map_err(|_| Problem::internal())?;
+        bearer.set_sensitive(true);
+        metadata.insert("authorization", bearer);
+        if let Some(left) = deadline::grpc_timeout().and_then(|left| left.parse().ok()) {
+            metadata.insert(deadline::GRPC_TIMEOUT, left);
+        }
+        if let Some(trace) = current_traceparent().and_then(|own| MetadataValue::try_from(own).ok()) {
+            metadata.insert("traceparent", trace);
+        }
+        Ok(request)
+    }
+}

@@ -1,0 +1,43 @@
+//! The web pages for residents, kiosks, staff, gates and operations. The portal serves them.
+//!
+//! Handlers translate between pages and the typed gRPC services; they decide nothing about codes. A page's session is a
+//! sealed cookie ([`session`]), which every portal with the same key opens. What must be remembered about sessions is a
+//! small record in `crates/access-records`.
+//!
+//! | module | content |
+//! |---|---|
+//! | `site` | the parts, the shared state, the routes |
+//! | `access` | start links, sign-in, sign-out |
+//! | `my` | a resident's own codes |
+//! | `kiosk`, `staff`, `gate`, `ops` | the pages of devices and operators |
+//! | `picture` | codes as images and print sheets |
+//! | `frame`, `lang`, `words` | what all pages share: language, view, texts (Fluent) |
+//! | [`session`], `seal` | sessions as sealed cookies |
+//! | `guard` | applies to every page: the `Host` header, the origin of forms, security headers |
+//! | `caller` | access tokens for the calls that a page makes |
+//! | `acts` | what an act did, in words |
+//! | `assets` | the built browser files |
+
+mod access;
+mod acts;
+mod assets;
+mod caller;
+mod frame;
+mod gate;
+mod guard;
+mod kiosk;
+mod lang;
+mod my;
+mod ops;
+mod picture;
+mod problem_page;
+mod seal;
+pub mod session;
+mod site;
+mod staff;
+mod when;
+mod words;
+
+pub use access::start::{LIFETIME_SECONDS as START_LINK_SECONDS, StartFor, StartLinks};
+pub use caller::{LocalPageTokens, PageCaller, PageTokens};
+pub use site::{DemoPerson, Pages, PagesParts};

@@ -1,0 +1,94 @@
+//! `/my`: one card for each kind of code, with its state and the next step.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use citycode_domain::policy::ChannelAct;
+use http::StatusCode;
+
+use super::kind::For;
+use super::subject::{Subject, channel_for, codes_of, kind_icon, last_of, state_icon, state_word};
+use crate::access::sign_in::masked;
+use crate::frame::{Frame, page};
+use crate::lang::Choice;
+use crate::problem_page::PageError;
+use crate::session::{Resident, SignedIn};
+use crate::site::SharedSite;
+
+#[derive(Template)]
+#[template(path = "my/home.html")]
+struct Home<'a> {
+    f: Frame<'a>,
+    name: String,
+    relative: bool,
+    cards: Vec<Card>,
+    relatives: Vec<RelativeLink>,
+}
+
+/// A relative of the session.
+struct RelativeLink {
+    number: usize,
+    name: String,
+}
+
+/// One kind of code.
+struct Card {
+    name: String,
+    label: String,
+    icon: &'static str,
+    state: &'static str,
+    state_icon: &'static str,
+    state_text: String,
+    expires_at: Option<i64>,
+    /// Whether these pages may issue it.
+    can_get: bool,
+    /// Whether only some people are eligible.
+    only_some: bool,
+    address: String,
+}
+
+pub(super) async fn show(
+    State(site): SharedSite,
+    choice: Choice,
+    signed_in: SignedIn<Resident>,
+    Query(query): Query<For>,
+) -> Result<Response, PageError> {
+    let subject = Subject::new(&signed_in.who, query.relative)?;
+    let mut f = Frame::of(&site, choice, "/my", &signed_in.session, masked(&signed_in.who.name));
+    f.query = subject.query();
+    let codes = codes_of(&site, &subject).await?;
+    let kinds = site.policy.kinds.iter().filter(|kind| subject.may_have(kind));
+    let cards = kinds.map(|kind| {
+        let code = last_of(&codes, kind, &subject);
+        let state = state_word(code);
+        let address = match subject.query() {
+            query if query.is_empty() => format!("/my/{}", kind.name),
+            query => format!("/my/{}?{query}", kind.name),
+        };
+        Card {
+            label: f.label(&kind.label),
+            state_text: f.t(&format!("state-{}", state.replace('_', "-"))),
+            expires_at: code.map(|code| code.expires_at).filter(|_| state == "valid"),
+            only_some: !kind.eligibility.is_empty(),
+            can_get: channel_for(&site, kind, ChannelAct::Issue).is_some(),
+            icon: kind_icon(kind),
+            state_icon: state_icon(state),
+            name: kind.name.clone(),
+            state,
+            address,
+        }
+    });
+    let relatives = signed_in.who.relatives.iter().enumerate();
+    let relatives = relatives.map(|(at, person)| RelativeLink {
+        number: at + 1,
+        name: masked(&person.name),
+    });
+    let home = Home {
+        name: masked(subject.name()),
+        relative: subject.relative.is_some(),
+        cards: cards.collect(),
+        relatives: relatives.collect(),
+        f,
+    };
+    Ok(page(StatusCode::OK, &home))
+}

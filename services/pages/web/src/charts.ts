@@ -1,0 +1,5 @@
+/** The script of pages with charts. */
+
+import { attachCharts } from "./islands/charts";
+
+attachCharts();

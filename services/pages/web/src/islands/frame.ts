@@ -1,0 +1,57 @@
+/** What every page needs: the state of the connection, the focus after a change, and no double submission. */
+
+import { isReachable, setConnection } from "../lib/connection";
+import { each } from "../lib/island";
+
+const PING_TIMEOUT_MS = 2_000;
+/** A submit button works again after this time if the page is still there, as after a download. */
+const BUSY_MS = 10_000;
+
+/** Follows the browser's own signal and, where `<body data-ping>` asks for it, the server every `data-ping` seconds. */
+export function watchConnection(): void {
+  addEventListener("offline", () => setConnection("offline"));
+  const period = document.body.dataset["ping"];
+  if (period === undefined) {
+    addEventListener("online", () => setConnection("online"));
+    setConnection(navigator.onLine ? "online" : "offline");
+    return;
+  }
+  const ping = async (): Promise<void> => {
+    if (document.visibilityState === "visible") {
+      setConnection((await isReachable(PING_TIMEOUT_MS)) ? "online" : "offline");
+    }
+    setTimeout(() => void ping(), (Number(period) || 1) * 1000);
+  };
+  void ping();
+}
+
+/** Moves the focus to what is new, so that keyboards and screen readers start there. */
+export function focusNews(): void {
+  each("focus", "[data-focus]", (element) => element.focus());
+}
+
+/** Lets a form be submitted once. The button is not disabled before the browser has read its name and value. */
+export function submitOnce(): void {
+  const busy = new Set<HTMLFormElement>();
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || !(form instanceof HTMLFormElement)) {
+      return;
+    }
+    if (busy.has(form)) {
+      event.preventDefault();
+      return;
+    }
+    busy.add(form);
+    const button = event.submitter ?? form.querySelector("[type=submit]");
+    button?.setAttribute("data-busy", "");
+    button?.setAttribute("aria-disabled", "true");
+    const release = (): void => {
+      busy.delete(form);
+      button?.removeAttribute("data-busy");
+      button?.removeAttribute("aria-disabled");
+    };
+    setTimeout(release, BUSY_MS);
+    addEventListener("pageshow", release, { once: true });
+  });
+}

@@ -1,0 +1,37 @@
+//! The web pages of a system in one process.
+
+use std::sync::Arc;
+
+use citycode_access_records::embedded::EmbeddedRecords;
+use citycode_pages::{Pages, PagesParts};
+use citycode_qr::{FontChoice, Fonts};
+use citycode_service_clients::Clients;
+
+use super::demo;
+use super::system::Parts;
+use crate::wiring::{StartError, Surroundings};
+
+/// The records of sessions and devices, in the data folder.
+const RECORDS: &str = "access/access.redb";
+
+/// Opens the pages over these clients.
+pub(super) fn open(
+    parts: &Parts,
+    surroundings: &Surroundings,
+    clients: Clients,
+    is_demo: bool,
+) -> Result<Pages, StartError> {
+    Ok(Pages::new(PagesParts {
+        clients,
+        policy: Arc::clone(&parts.policy),
+        tokens: Arc::clone(&parts.page_tokens) as Arc<dyn citycode_pages::PageTokens>,
+        records: Arc::new(EmbeddedRecords::open(&parts.folder.join(RECORDS))?),
+        session_key: parts.session_key.clone(),
+        clock: Arc::clone(&surroundings.clock),
+        entropy: Arc::clone(&surroundings.entropy),
+        fonts: Arc::new(Fonts::load(&FontChoice::Search)?),
+        demo: if is_demo { demo::people() } else { Vec::new() },
+        host_names: Vec::new(),
+        secure: false,
+    }))
+}
