@@ -6,8 +6,8 @@ use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use citycode_service_kit::problem::{Code, Problem};
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue};
 
 /// The folder of the files' addresses.
 const FOLDER: &str = "/assets/";
@@ -22,6 +22,8 @@ struct Embedded {
     /// The media type.
     kind: &'static str,
     bytes: &'static [u8],
+    /// The bytes as gzip (RFC 1952).
+    gzip: &'static [u8],
 }
 
 include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
@@ -36,13 +38,29 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/assets/{file}", get(file))
 }
 
-async fn file(Path(name): Path<String>) -> Response {
+async fn file(Path(name): Path<String>, request: HeaderMap) -> Response {
     let Some(asset) = EMBEDDED.iter().find(|asset| asset.file == name) else {
         return Problem::new(Code::NotFound, "there is no such file").into_response();
     };
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(asset.kind)),
         (CACHE_CONTROL, HeaderValue::from_static(IMMUTABLE)),
+        (VARY, HeaderValue::from_static("accept-encoding")),
     ];
+    if takes_gzip(&request) {
+        let encoding = [(CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+        return (headers, encoding, asset.gzip).into_response();
+    }
     (headers, asset.bytes).into_response()
+}
+
+/// Whether the reader accepts gzip. A weight of zero, which no browser sends, is read as acceptance of nothing.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers
+        .get(ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    accepted
+        .split(',')
+        .any(|word| matches!(word.trim().split_once(';'), None if word.trim() == "gzip"))
 }

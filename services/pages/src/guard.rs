@@ -45,9 +45,15 @@ pub(crate) async fn check(State(site): State<Arc<Site>>, request: Request, next:
         headers.append(SET_COOKIE, kept);
     }
     let (policy, permissions) = if has_camera {
-        (CAMERA_POLICY, "camera=(self), microphone=(), geolocation=()")
+        (
+            CAMERA_POLICY,
+            "camera=(self), microphone=(), geolocation=(), screen-wake-lock=(self)",
+        )
     } else {
-        (POLICY, "camera=(), microphone=(), geolocation=()")
+        (
+            POLICY,
+            "camera=(), microphone=(), geolocation=(), screen-wake-lock=(self)",
+        )
     };
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(PERMISSIONS, HeaderValue::from_static(permissions));

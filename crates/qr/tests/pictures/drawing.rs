@@ -1,7 +1,7 @@
 //! Tests of drawing: versions and levels that the formats promise, exact modules, clear errors.
 
-use crate::camera::token;
-use citycode_qr::{Caption, DrawError, Fonts, Level, SymbolOptions, draw, read_image};
+use crate::camera::{read_picture, token};
+use citycode_qr::{Caption, DrawError, Fonts, Level, SymbolOptions, draw};
 use proptest::prelude::*;
 
 #[test]
@@ -153,7 +153,7 @@ proptest! {
     fn every_drawn_symbol_is_read_back(text in "[0-9A-Z $%*+./:-]{1,400}", paper: bool) {
         let options = if paper { SymbolOptions::PAPER } else { SymbolOptions::SCREEN };
         let png = draw(&text, &options).unwrap().to_png(None).unwrap();
-        prop_assert_eq!(read_image(&png), Ok(text));
+        prop_assert_eq!(read_picture(&png), Ok(text));
     }
 
     #[test]

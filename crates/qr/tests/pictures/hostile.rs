@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::camera::{as_jpeg, as_png, token};
+use crate::camera::{as_jpeg, as_png, read_picture, token};
 use citycode_qr::{ReadImageError, SymbolOptions, draw, read_image, read_image_within};
 use proptest::prelude::*;
 
@@ -64,7 +64,7 @@ fn other_bytes_and_other_formats_have_their_own_errors() {
         b"\xff\xd8\xff\xe0\0\x10JFIF\0",
         b"PK\x03\x04",
     ] {
-        assert_eq!(read_image(bytes), Err(ReadImageError::NotAnImage), "{bytes:?}");
+        assert_eq!(read_picture(bytes), Err(ReadImageError::NotAnImage), "{bytes:?}");
     }
     for bytes in [
         &b"GIF89a\x01\0\x01\0"[..],
@@ -74,7 +74,7 @@ fn other_bytes_and_other_formats_have_their_own_errors() {
         b"%PDF-1.7",
         b"\0\0\0\x18ftypheic",
     ] {
-        assert_eq!(read_image(bytes), Err(ReadImageError::UnsupportedFormat), "{bytes:?}");
+        assert_eq!(read_picture(bytes), Err(ReadImageError::UnsupportedFormat), "{bytes:?}");
     }
 }
 
@@ -93,14 +93,14 @@ fn giant_sizes_with_tiny_data_are_refused_from_the_header() {
         );
     }
     assert_eq!(
-        read_image(&png_claiming(0, 10, 8, 0, 0, 10)),
+        read_picture(&png_claiming(0, 10, 8, 0, 0, 10)),
         Err(ReadImageError::NotAnImage)
     );
-    assert_eq!(read_image(&vec![0xff; (64 << 20) + 1]), Err(ReadImageError::TooLarge));
+    assert_eq!(read_picture(&vec![0xff; (64 << 20) + 1]), Err(ReadImageError::TooLarge));
     let mut jpeg = as_jpeg(&[0; 64], 8, 50);
     let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
     jpeg[frame + 5..frame + 9].fill(0xff);
-    assert_eq!(read_image(&jpeg), Err(ReadImageError::TooLarge));
+    assert_eq!(read_picture(&jpeg), Err(ReadImageError::TooLarge));
 }
 
 #[test]
@@ -161,10 +161,10 @@ fn truncated_files_are_errors_at_every_length() {
     let (text, png) = good();
     let pixels = image::load_from_memory(&png).unwrap().into_luma8();
     let jpeg = as_jpeg(&pixels, pixels.width() as usize, 80);
-    assert_eq!(read_image(&jpeg), Ok(text.clone()));
+    assert_eq!(read_picture(&jpeg), Ok(text.clone()));
     for length in (0..png.len()).step_by(37) {
         assert_ne!(
-            read_image(&png[..length.min(png.len() / 2)]),
+            read_picture(&png[..length.min(png.len() / 2)]),
             Ok(text.clone()),
             "{length}"
         );
@@ -190,7 +190,7 @@ fn every_kind_of_png_pixel_is_read() {
     ] {
         let mut file = std::io::Cursor::new(Vec::new());
         image.write_to(&mut file, image::ImageFormat::Png).unwrap();
-        assert_eq!(read_image(file.get_ref()).as_deref(), Ok(text.as_str()), "{name}");
+        assert_eq!(read_picture(file.get_ref()).as_deref(), Ok(text.as_str()), "{name}");
     }
     // Black on transparent is read as black on white.
     let mut clear = image.to_rgba8();
@@ -201,7 +201,7 @@ fn every_kind_of_png_pixel_is_read() {
     image::DynamicImage::from(clear)
         .write_to(&mut file, image::ImageFormat::Png)
         .unwrap();
-    assert_eq!(read_image(file.get_ref()), Ok(text));
+    assert_eq!(read_picture(file.get_ref()), Ok(text));
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn palettes_and_animations_are_read() {
         writer.finish().unwrap();
         file
     };
-    assert_eq!(read_image(&write(false)).as_ref(), Ok(&text));
-    assert_eq!(read_image(&write(true)), Ok(text), "the first image is read");
+    assert_eq!(read_picture(&write(false)).as_ref(), Ok(&text));
+    assert_eq!(read_picture(&write(true)), Ok(text), "the first image is read");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_symbol_of_bytes_is_not_text() {
             if inside && drawn[y - 4][x - 4].value() { 0 } else { 255 }
         })
         .collect();
-    assert_eq!(read_image(&as_png(&pixels, side)), Err(ReadImageError::NotText));
+    assert_eq!(read_picture(&as_png(&pixels, side)), Err(ReadImageError::NotText));
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Tests that photographs and screenshots are read, and always exactly as they were drawn.
 
-use crate::camera::{Rng, Shot, as_jpeg, as_png, photograph, symbol, token};
-use citycode_qr::{Caption, Fonts, Level, ReadImageError, SymbolOptions, draw, read_image};
+use crate::camera::{Rng, Shot, as_jpeg, as_png, photograph, read_picture, symbol, token};
+use citycode_qr::{Caption, Fonts, Level, ReadImageError, SymbolOptions, draw};
 
 /// Reads shots of one kind under several seeds; returns how many were read. A wrong text fails at once.
 fn read_of(shots: u64, quality: u8, shot: impl Fn(&mut Rng) -> Shot) -> u64 {
@@ -11,7 +11,7 @@ fn read_of(shots: u64, quality: u8, shot: impl Fn(&mut Rng) -> Shot) -> u64 {
         let mut rng = Rng(seed ^ 0xABCD);
         let shot = shot(&mut rng);
         let pixels = photograph(&symbol, &shot, &mut rng);
-        match read_image(&as_jpeg(&pixels, shot.side, quality)) {
+        match read_picture(&as_jpeg(&pixels, shot.side, quality)) {
             Ok(seen) => {
                 assert_eq!(seen, text, "seed {seed}");
                 read += 1;
@@ -114,12 +114,12 @@ fn screenshots_are_read_at_any_scale_with_caption_and_dark_mode() {
             .unwrap();
             assert!(symbol.width_px() >= 240);
             assert_eq!(
-                read_image(&symbol.to_png(None).unwrap()).as_deref(),
+                read_picture(&symbol.to_png(None).unwrap()).as_deref(),
                 Ok(text.as_str()),
                 "{module_px}"
             );
             assert_eq!(
-                read_image(&symbol.to_png(Some(&caption)).unwrap()).as_deref(),
+                read_picture(&symbol.to_png(Some(&caption)).unwrap()).as_deref(),
                 Ok(text.as_str())
             );
         }
@@ -131,16 +131,16 @@ fn screenshots_are_read_at_any_scale_with_caption_and_dark_mode() {
     let side = pixels.width() as usize;
     // Scaled by a fractional factor, as on a phone's screen.
     let scaled = image::imageops::resize(&pixels, 311, 311, image::imageops::FilterType::Triangle);
-    assert_eq!(read_image(&as_png(&scaled, 311)).as_deref(), Ok(text.as_str()));
+    assert_eq!(read_picture(&as_png(&scaled, 311)).as_deref(), Ok(text.as_str()));
     image::imageops::colorops::invert(&mut pixels);
     assert_eq!(
-        read_image(&as_png(&pixels, side)).as_deref(),
+        read_picture(&as_png(&pixels, side)).as_deref(),
         Ok(text.as_str()),
         "inverted"
     );
     let cut = image::imageops::crop_imm(&pixels, 24, 24, side as u32 - 48, side as u32 - 48).to_image();
     assert_eq!(
-        read_image(&as_png(&cut, side - 48)).as_deref(),
+        read_picture(&as_png(&cut, side - 48)).as_deref(),
         Ok(text.as_str()),
         "inverted, without margin"
     );
@@ -164,17 +164,17 @@ fn two_different_symbols_are_refused_and_the_same_twice_is_not() {
         as_png(&both, both.width() as usize)
     };
     assert_eq!(
-        read_image(&beside(&pictures[0], &pictures[1])),
+        read_picture(&beside(&pictures[0], &pictures[1])),
         Err(ReadImageError::SeveralSymbols)
     );
-    assert_eq!(read_image(&beside(&pictures[0], &pictures[0])), Ok(token(3, 144)));
+    assert_eq!(read_picture(&beside(&pictures[0], &pictures[0])), Ok(token(3, 144)));
 }
 
 #[test]
 fn a_photograph_without_a_symbol_is_an_error() {
     let mut rng = Rng(1);
     let noise: Vec<u8> = (0..500 * 500).map(|_| rng.next() as u8).collect();
-    assert_eq!(read_image(&as_jpeg(&noise, 500, 60)), Err(ReadImageError::NoSymbol));
-    assert_eq!(read_image(&as_png(&[255; 64], 8)), Err(ReadImageError::NoSymbol));
-    assert_eq!(read_image(&as_png(&[0; 1], 1)), Err(ReadImageError::NoSymbol));
+    assert_eq!(read_picture(&as_jpeg(&noise, 500, 60)), Err(ReadImageError::NoSymbol));
+    assert_eq!(read_picture(&as_png(&[255; 64], 8)), Err(ReadImageError::NoSymbol));
+    assert_eq!(read_picture(&as_png(&[0; 1], 1)), Err(ReadImageError::NoSymbol));
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the API, and whether it is public.
-const OPERATIONS: [(&str, &str, bool); 41] = [
+const OPERATIONS: [(&str, &str, bool); 42] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -53,6 +53,7 @@ const OPERATIONS: [(&str, &str, bool); 41] = [
     ("post", "/api/v1/tokens", false),
     ("get", "/api/v1/tokens", false),
     ("post", "/api/v1/tokens/{id}/revoke", false),
+    ("post", "/api/v1/start-links", false),
 ];
 
 async fn description() -> Value {
