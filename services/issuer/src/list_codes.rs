@@ -58,7 +58,10 @@ impl Issuer {
         let requested = |slot: &&SlotState| guardian.is_none() || slot.slot.guardian == guardian;
         let codes = state.slots.iter().filter(requested);
         let codes = codes.map(|slot| self.code_state(slot, now)).collect();
-        Ok(ListCodesResponse { codes })
+        Ok(ListCodesResponse {
+            codes,
+            guardian_recorded: guardian.is_some_and(|guardian| state.has_guardian(guardian)),
+        })
     }
 
     fn code_state(&self, slot: &SlotState, now: Timestamp) -> CodeState {

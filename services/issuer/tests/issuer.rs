@@ -419,6 +419,7 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
     assert_eq!(all.codes.len(), 3);
     for (parent, code_id) in parents.iter().zip(&issued) {
         let theirs = city.issuer.list_codes(&city.admin, &ask(parent)).await.expect("a list");
+        assert!(theirs.guardian_recorded);
         let ids: Vec<_> = theirs.codes.iter().map(|code| &code.code_id).collect();
         assert_eq!(ids, [code_id]);
     }
@@ -430,6 +431,6 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
             .list_codes(&city.admin, &ask(&stranger))
             .await
             .expect("a list");
-        assert_eq!(none.codes, []);
+        assert_eq!((none.codes, none.guardian_recorded), (vec![], false));
     }
 }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::access::start::StartLinks;
 use crate::caller::PageTokens;
+use crate::limits::Limits;
 use crate::seal::Seal;
 use crate::words::Words;
 use crate::{access, assets, gate, guard, kiosk, my, ops, problem_page, staff};
@@ -68,6 +69,7 @@ pub(crate) struct Site {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) fonts: Arc<Fonts>,
     pub(crate) words: Words,
+    pub(crate) limits: Limits,
     pub(crate) demo: Vec<DemoPerson>,
     pub(crate) host_names: Vec<String>,
     secure: bool,
@@ -135,6 +137,7 @@ impl Pages {
             entropy,
             fonts,
             words: Words::built_in(),
+            limits: Limits::new(),
             demo,
             host_names,
             secure,

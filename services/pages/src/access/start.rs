@@ -172,6 +172,10 @@ pub(super) async fn take(
         let error = Some(f.t("start-not-local"));
         return Ok(page(StatusCode::FORBIDDEN, &Start { f, error }));
     }
+    if let Err(limited) = site.limits.start_secret(site.clock.monotonic()) {
+        let error = Some(f.problem(&limited.into()));
+        return Ok(page(StatusCode::TOO_MANY_REQUESTS, &Start { f, error }));
+    }
     match take_target(&site, &typed.secret).await? {
         Some(Target::Session(area, who)) => {
             let session = Session::begin(&site, area, *who);
