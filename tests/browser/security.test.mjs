@@ -91,10 +91,9 @@ journey("a form without the session's token, or with another person's, does noth
 journey("DNS rebinding: another host name gets no page", async ({ city, as }) => {
   const person = await as(PEOPLE.adult);
   const { name, value } = await cookie(person, "my");
-  for (const host of ["evil.example", `evil.example:${city.port}`, "127.0.0.1.evil.example", "localhost.evil.example", ""]) {
+  for (const host of ["evil.example", `evil.example:${city.port}`, "127.0.0.1.evil.example", "localhost.evil.example"]) {
     const answer = await raw(city, "/my", { headers: { host, cookie: `${name}=${value}` } });
-    assert.equal(answer.status, host === "" ? answer.status : 421, host);
-    assert.ok(answer.status >= 400, host);
+    assert.equal(answer.status, 421, host);
     assert.doesNotMatch(answer.text, /张/);
   }
   const own = await raw(city, "/my", { headers: { host: `127.0.0.1:${city.port}`, cookie: `${name}=${value}` } });
@@ -223,7 +222,7 @@ journey("a shared computer keeps nothing after the sign-out", async ({ as }) => 
     person.page.waitForResponse((one) => one.url().endsWith("/my/sign-out")),
     person.control("退出登录").click(),
   ]);
-  assert.match(answer.headers()["clear-site-data"], /"storage"/);
+  assert.match((await answer.allHeaders())["clear-site-data"], /"storage"/);
   assert.equal(await cookie(person, "my"), undefined);
 });
 
@@ -255,7 +254,7 @@ journey("a demo is refused where it could be taken for the real thing", async ()
   const demo = await City.start();
   await demo.stop();
   assert.match(await refused(["--data", join(demo.folder, "data"), "--listen", "127.0.0.1:0"]), /folder of a demo/);
-  const config = demo.file("up.toml", '[identity_provider]\nissuer = "https://login.example"\naudience = "citycode"\njwks_file = "keys.json"\n');
+  const config = demo.file("up.toml", '[identity_provider]\nissuer = "https://login.example"\njwks_file = "keys.json"\n');
   const err = await refused(["--demo", "--config", config, "--data", join(folder, "third"), "--listen", "127.0.0.1:0"]);
   assert.match(err, /identity provider/);
 });

@@ -423,6 +423,20 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
         let ids: Vec<_> = theirs.codes.iter().map(|code| &code.code_id).collect();
         assert_eq!(ids, [code_id]);
     }
+    // The dependent ends a relationship through a channel; nobody else does.
+    let end = UnrelateRequest {
+        guardian_id_number: parents[0].clone(),
+        dependent_id_number: child.clone(),
+        channel: "app".into(),
+        ..UnrelateRequest::default()
+    };
+    let id = CallerId::new("test", "kiosk").expect("an id");
+    let kiosk = Arc::new(Caller::new(id, vec![Role::Channel("kiosk".into())]));
+    city.issuer.unrelate(&kiosk, &end).await.expect_err("not allowed");
+    city.issuer.unrelate(&city.admin, &end).await.expect("ended");
+    let ended = city.issuer.list_codes(&city.admin, &ask(&parents[0])).await.expect("a list");
+    assert!(!ended.guardian_recorded);
+    assert_eq!(lives(&ended), [("family".to_owned(), CodeLife::Revoked)]);
     // R31: the answers for registered and unregistered persons are the same.
     let known = city.resident(numbers.aged(50, TODAY)).await;
     for stranger in [known, numbers.aged(51, TODAY)] {

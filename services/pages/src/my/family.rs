@@ -184,7 +184,11 @@ pub(super) async fn consent(
     if form.confirmed != "yes" {
         shown.asking = Some(Asking {
             code,
-            name: masked(&invitation.guardian_name),
+            name: if invitation.guardian_name.is_empty() {
+                shown.f.t("family-nameless")
+            } else {
+                masked(&invitation.guardian_name)
+            },
         });
         return Ok(page(StatusCode::OK, &shown));
     }
