@@ -38,6 +38,7 @@ mod staff;
 mod when;
 mod words;
 
+pub use access::oidc::SignInSettings;
 pub use access::start::{LIFETIME_SECONDS as START_LINK_SECONDS, StartFor, StartLinks};
 pub use caller::{LocalPageTokens, PageCaller, PageTokens};
 pub use site::{DemoPerson, Pages, PagesParts};

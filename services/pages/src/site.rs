@@ -13,6 +13,7 @@ use citycode_service_kit::entropy::{Draw as _, Entropy};
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
+use crate::access::oidc::{Provider, SignInSettings};
 use crate::access::start::StartLinks;
 use crate::caller::PageTokens;
 use crate::seal::Seal;
@@ -50,6 +51,8 @@ pub struct PagesParts {
     pub fonts: Arc<Fonts>,
     /// The sample residents; empty unless this is a demo.
     pub demo: Vec<DemoPerson>,
+    /// How people sign in through a provider, if they do.
+    pub sign_in: Option<SignInSettings>,
     /// Host names under which the pages are served, beside loopback and addresses: for example `code.example.org`.
     pub host_names: Vec<String>,
     /// Whether browsers reach the pages over TLS, so that cookies are sent over TLS only.
@@ -69,6 +72,7 @@ pub(crate) struct Site {
     pub(crate) fonts: Arc<Fonts>,
     pub(crate) words: Words,
     pub(crate) demo: Vec<DemoPerson>,
+    pub(crate) provider: Option<Provider>,
     pub(crate) host_names: Vec<String>,
     secure: bool,
 }
@@ -109,8 +113,10 @@ pub struct Pages {
 
 impl Pages {
     /// Builds all routes once.
-    #[must_use]
-    pub fn new(parts: PagesParts) -> Self {
+    ///
+    /// # Errors
+    /// Why the settings of the sign-in cannot be used.
+    pub fn new(parts: PagesParts) -> Result<Self, String> {
         let PagesParts {
             clients,
             policy,
@@ -121,9 +127,11 @@ impl Pages {
             entropy,
             fonts,
             demo,
+            sign_in,
             host_names,
             secure,
         } = parts;
+        let provider = sign_in.map(Provider::new).transpose()?;
         let site = Arc::new(Site {
             clients,
             zone: citycode_policy_file::time_zone(&policy.time_zone).unwrap_or(TimeZone::UTC),
@@ -136,6 +144,7 @@ impl Pages {
             fonts,
             words: Words::built_in(),
             demo,
+            provider,
             host_names,
             secure,
         });
@@ -149,10 +158,10 @@ impl Pages {
             .layer(from_fn_with_state(Arc::clone(&site), problem_page::show_errors))
             .layer(from_fn_with_state(Arc::clone(&site), guard::check))
             .with_state(Arc::clone(&site));
-        Self {
+        Ok(Self {
             start_links: StartLinks(site),
             router: pages.merge(assets::routes()),
-        }
+        })
     }
 
     /// Makes start links.

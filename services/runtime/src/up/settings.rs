@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use citycode_auth::TrustedKeys;
 use citycode_event_store::LogId;
+use citycode_pages::SignInSettings;
 use citycode_service_kit::config::Validate;
 use citycode_service_kit::files;
 use citycode_service_kit::serve::Limits;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub identity_provider: Option<IdentityProvider>,
     /// The issuer of accepted assertions that a person was authenticated; each assertion is accepted once.
     pub assertion_provider: Option<IdentityProvider>,
+    /// How people sign in to the web pages, through an OpenID Connect provider.
+    pub sign_in: Option<SignInSettings>,
     /// Limits of clients' connections and requests.
     pub limits: Limits,
     /// Whether this is a demo with sample residents; never from a file.
@@ -75,6 +78,7 @@ impl Default for Settings {
             marks: None,
             identity_provider: None,
             assertion_provider: None,
+            sign_in: None,
             demo: false,
             once: Once::default(),
             limits: Limits::default(),
