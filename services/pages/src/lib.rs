@@ -40,5 +40,5 @@ mod words;
 
 pub use access::oidc::SignInSettings;
 pub use access::start::{LIFETIME_SECONDS as START_LINK_SECONDS, StartFor, StartLinks};
-pub use caller::{LocalPageTokens, PageCaller, PageTokens};
+pub use caller::{AssertionSource, DemoAssertions, LocalPageTokens, PageCaller, PageTokens};
 pub use site::{DemoPerson, Pages, PagesParts};

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::access::oidc::{Provider, SignInSettings};
 use crate::access::start::StartLinks;
-use crate::caller::PageTokens;
+use crate::caller::{AssertionSource, PageTokens};
 use crate::seal::Seal;
 use crate::words::Words;
 use crate::{access, assets, gate, guard, kiosk, my, ops, problem_page, staff};
@@ -39,6 +39,8 @@ pub struct PagesParts {
     pub policy: Arc<Policy>,
     /// Access tokens for the calls of pages.
     pub tokens: Arc<dyn PageTokens>,
+    /// Assertions about people for channels that demand them; without a source those channels are not offered.
+    pub assertions: Option<Arc<dyn AssertionSource>>,
     /// The records of sessions and devices.
     pub records: Arc<dyn AccessRecords>,
     /// The key of sealed cookies, the same for all portals of a city.
@@ -65,6 +67,7 @@ pub(crate) struct Site {
     pub(crate) policy: Arc<Policy>,
     pub(crate) zone: TimeZone,
     pub(crate) tokens: Arc<dyn PageTokens>,
+    pub(crate) assertions: Option<Arc<dyn AssertionSource>>,
     pub(crate) records: Arc<dyn AccessRecords>,
     pub(crate) seal: Seal,
     pub(crate) clock: Arc<dyn Clock>,
@@ -121,6 +124,7 @@ impl Pages {
             clients,
             policy,
             tokens,
+            assertions,
             records,
             session_key,
             clock,
@@ -137,6 +141,7 @@ impl Pages {
             zone: citycode_policy_file::time_zone(&policy.time_zone).unwrap_or(TimeZone::UTC),
             policy,
             tokens,
+            assertions,
             records,
             seal: Seal::new(&session_key),
             clock,

@@ -71,11 +71,9 @@ impl<'a> Subject<'a> {
 
 /// The channels of these pages, in the order of the policy: those at which nobody attests, because no clerk is there.
 fn channels(site: &Site) -> impl Iterator<Item = &ChannelPolicy> {
-    // An identity provider's assertion for each act is not available to these pages yet.
-    site.policy
-        .channels
-        .iter()
-        .filter(|channel| !channel.attests && !channel.needs_assertion)
+    let offered = |channel: &&ChannelPolicy| !channel.needs_assertion || site.assertions.is_some();
+    let unattended = site.policy.channels.iter().filter(|channel| !channel.attests);
+    unattended.filter(offered)
 }
 
 /// The first channel of these pages that may do the act in this kind.
@@ -100,7 +98,7 @@ pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<C
     let caller = PageCaller::resident(site, &subject.resident.id_number, &channel.name);
     let request = ListCodesRequest {
         channel: channel.name.clone(),
-        authentication: None,
+        authentication: site.authentication(&channel.name, &subject.resident.id_number)?,
         id_number: subject.holder().to_owned(),
         guardian_id_number: subject.guardian().to_owned(),
         question_id: Vec::new(),

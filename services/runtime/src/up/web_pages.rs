@@ -35,6 +35,10 @@ pub(super) fn open(
         clients,
         policy: Arc::clone(&parts.policy),
         tokens: Arc::clone(&parts.page_tokens) as Arc<dyn citycode_pages::PageTokens>,
+        assertions: parts
+            .demo_assertions
+            .clone()
+            .map(|source| source as Arc<dyn citycode_pages::AssertionSource>),
         records: Arc::new(EmbeddedRecords::open(&parts.folder.join(RECORDS))?),
         session_key: parts.session_key.clone(),
         clock: Arc::clone(&surroundings.clock),
