@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::access::start::StartLinks;
 use crate::caller::PageTokens;
+use crate::kiosk::settings::KioskSettings;
 use crate::seal::Seal;
 use crate::words::Words;
 use crate::{access, assets, gate, guard, kiosk, my, ops, problem_page, staff};
@@ -48,6 +49,8 @@ pub struct PagesParts {
     pub entropy: Arc<dyn Entropy>,
     /// The fonts of pictures and print sheets.
     pub fonts: Arc<Fonts>,
+    /// How kiosks identify people and print.
+    pub kiosk: KioskSettings,
     /// The sample residents; empty unless this is a demo.
     pub demo: Vec<DemoPerson>,
     /// Host names under which the pages are served, beside loopback and addresses: for example `code.example.org`.
@@ -68,6 +71,8 @@ pub(crate) struct Site {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) fonts: Arc<Fonts>,
     pub(crate) words: Words,
+    pub(crate) kiosk: KioskSettings,
+    pub(crate) kiosk_tries: kiosk::Tries,
     pub(crate) demo: Vec<DemoPerson>,
     pub(crate) host_names: Vec<String>,
     secure: bool,
@@ -120,6 +125,7 @@ impl Pages {
             clock,
             entropy,
             fonts,
+            kiosk,
             demo,
             host_names,
             secure,
@@ -135,6 +141,8 @@ impl Pages {
             entropy,
             fonts,
             words: Words::built_in(),
+            kiosk,
+            kiosk_tries: kiosk::Tries::default(),
             demo,
             host_names,
             secure,

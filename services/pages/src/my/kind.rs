@@ -184,7 +184,7 @@ impl Offers {
 }
 
 /// What a reissue is called for this kind at this channel.
-pub(super) fn reissue_name(f: &Frame<'_>, kind: &KindPolicy, channel: &str) -> String {
+pub(crate) fn reissue_name(f: &Frame<'_>, kind: &KindPolicy, channel: &str) -> String {
     let words = &f.site.words;
     let find = |id: String| words.find(f.language(), &id, &[]);
     find(format!("reissue-kind-{}", kind.name))

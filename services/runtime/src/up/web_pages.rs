@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use citycode_access_records::embedded::EmbeddedRecords;
-use citycode_pages::{Pages, PagesParts};
+use citycode_pages::{KioskSettings, Pages, PagesParts};
 use citycode_qr::{FontChoice, Fonts};
 use citycode_service_clients::Clients;
 
@@ -30,6 +30,7 @@ pub(super) fn open(
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
         fonts: Arc::new(Fonts::load(&FontChoice::Search)?),
+        kiosk: KioskSettings::default(),
         demo: if is_demo { demo::people() } else { Vec::new() },
         host_names: Vec::new(),
         secure: false,
