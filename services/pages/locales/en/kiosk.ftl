@@ -54,6 +54,7 @@ kiosk-hint-loss = The old code stops working at once; no new print
 kiosk-print-again = Print again
 kiosk-print-again-hint = The same code as just now
 kiosk-not-registered = Not registered yet, so this kiosk can do nothing. Please register at a counter with your ID card.
+kiosk-unrelated = It is not recorded that you may act for this relative. Please record it at a counter, both with your ID cards.
 kiosk-not-eligible = Not eligible for this kind of code. With a disability certificate, or as a member of a special group, please go to a counter.
 
 kiosk-act-kind = { $act }: { $kind }

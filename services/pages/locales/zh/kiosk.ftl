@@ -54,6 +54,7 @@ kiosk-hint-loss = 旧码立即失效，不打印新码
 kiosk-print-again = 再打印一次
 kiosk-print-again-hint = 还是刚才办的那张码
 kiosk-not-registered = 尚未登记，本机不能办理。请带身份证到窗口登记。
+kiosk-unrelated = 没有登记您与这位亲属的关系，不能代办。请两位带身份证到窗口登记。
 kiosk-not-eligible = 不符合申领这种码的条件。持残疾人证或属于其他特殊人群的，请带证件到窗口核实。
 
 kiosk-act-kind = { $act }{ $kind }

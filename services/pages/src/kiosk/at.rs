@@ -144,15 +144,16 @@ impl AtKiosk {
 impl InVisit {
     /// Whom the page is about, with the name's middle or the number's beginning hidden.
     pub(super) fn person(&self, f: &Frame<'_>, for_relative: bool) -> String {
-        let site = &self.at.site;
         let relative = self.visit.relative_if(for_relative);
         let id_number = relative.as_deref().unwrap_or(&self.visit.id_number);
-        let sample = site.demo.iter().find(|person| person.id_number == id_number);
-        let read = self.visit.name.as_deref().filter(|_| relative.is_none());
-        if let Some(name) = read.or(sample.map(|person| person.name.as_str())) {
-            return masked(name);
+        let mut samples = self.at.site.demo.iter();
+        let sample = samples.find(|person| person.id_number == id_number);
+        let name = self.visit.name.as_deref().or(sample.map(|person| person.name.as_str()));
+        // The name of a relative would say that the typed number is known (R31).
+        match name.filter(|_| relative.is_none()) {
+            Some(name) => masked(name),
+            None => f.t1("kiosk-number-ends", "end", id_number.get(14..).unwrap_or_default()),
         }
-        f.t1("kiosk-number-ends", "end", id_number.get(14..).unwrap_or_default())
     }
 }
 

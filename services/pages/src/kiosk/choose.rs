@@ -18,14 +18,15 @@ use super::number;
 use super::visit::Act;
 use crate::acts::ActResult;
 use crate::frame::{Frame, page};
-use crate::my::{reissue_name, state_icon, state_word};
+use crate::my::{masked, reissue_name, state_icon, state_word};
 use crate::problem_page::PageError;
 
 #[derive(Template)]
 #[template(path = "kiosk/who.html")]
 struct WhoFor<'a> {
     f: Frame<'a>,
-    person: String,
+    /// The name on the card. After a typed number the page is the same for everybody (R31).
+    person: Option<String>,
 }
 
 #[derive(Template)]
@@ -68,7 +69,7 @@ pub(super) struct Elsewhere<'a> {
 
 pub(super) async fn who(visiting: InVisit) -> Response {
     let f = visiting.at.frame("/kiosk/who");
-    let person = visiting.person(&f, false);
+    let person = visiting.visit.name.as_deref().map(masked);
     page(StatusCode::OK, &WhoFor { f, person })
 }
 
@@ -196,6 +197,7 @@ pub(super) fn elsewhere(f: Frame<'_>, problem: &Problem) -> Response {
     let mut result = ActResult::failed(&f, problem);
     match problem.code() {
         Code::NotRegistered => result.headline = f.t("kiosk-not-registered"),
+        Code::RelationshipUnknown => result.headline = f.t("kiosk-unrelated"),
         Code::NotEligible => result.headline = f.t("kiosk-not-eligible"),
         _ => {}
     }

@@ -177,6 +177,7 @@ fn read_again(at: &AtKiosk, why: &str) -> Response {
     let f = at.frame("/kiosk");
     let idle = Idle {
         notice: String::new(),
+        finished: false,
         error: f.t(why),
         takes_numbers: at.takes_numbers(),
         f,

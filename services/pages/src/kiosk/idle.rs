@@ -21,6 +21,8 @@ pub(super) struct Idle<'a> {
     pub(super) f: Frame<'a>,
     /// What the page says about the last visit; empty for nothing.
     pub(super) notice: String,
+    /// Whether the last visit was finished, not ended by its time.
+    pub(super) finished: bool,
     /// Why a card was not accepted; empty for nothing.
     pub(super) error: String,
     pub(super) takes_numbers: bool,
@@ -43,6 +45,7 @@ pub(super) async fn show(at: AtKiosk, Query(told): Query<Told>) -> Result<Respon
     };
     let idle = Idle {
         notice,
+        finished: told.notice == "finished",
         error: String::new(),
         takes_numbers: at.takes_numbers(),
         f,
