@@ -1,60 +1,20 @@
-//! The acts of a kiosk, and the page after one: what stopped working, the print, 打印出来了吗？
+//! The acts of a kiosk. Each ends in a redirection, so that going back or reloading sends nothing again; what the next
+//! page says is in the visit.
 
-use askama::Template;
 use axum::Form;
 use axum::extract::Path;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use citycode_domain::policy::KindPolicy;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_wire::proto::issuer::v1::{CodeLife, IssueRequest, IssuedCode, RegisterRequest};
 use citycode_wire::proto::revocation::v1::ReportLossRequest;
-use http::StatusCode;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::at::InVisit;
-use super::choose::{authentication, codes_of, elsewhere};
+use super::choose::{authentication, codes_of};
 use super::idle::keep;
-use super::print_folder;
 use super::visit::{Act, Asked, Done};
-use crate::acts::ActResult;
-use crate::frame::{Frame, page};
-use crate::paper::{Receipt, Sheet};
-use crate::picture;
 use crate::problem_page::PageError;
-
-/// The page after an act.
-#[derive(Template)]
-#[template(path = "kiosk/done.html")]
-struct DonePage<'a> {
-    f: Frame<'a>,
-    result: ActResult,
-    /// The sheet or receipt that the browser prints; empty if it prints nothing.
-    sheet: String,
-    /// Whether the browser prints it without a click.
-    prints_now: bool,
-    /// Whether a print job is in the folder.
-    job: Job,
-    receipt: Receipt,
-    /// The command id of the act whose code can be printed again.
-    again: Option<Uuid>,
-}
-
-/// A print job as a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Job {
-    None,
-    Sent,
-    Failed,
-}
-
-/// The page while the outcome of an act is not known: it asks again by itself.
-#[derive(Template)]
-#[template(path = "kiosk/pending.html")]
-struct Pending<'a> {
-    f: Frame<'a>,
-    result: ActResult,
-}
 
 /// The form of the step before.
 #[derive(Deserialize)]
@@ -85,64 +45,104 @@ pub(super) async fn act(visiting: InVisit, Path(act): Path<String>, Form(form): 
         // The form is of another visit, or of a step that another act has overtaken.
         return Ok(Redirect::to("/kiosk/codes").into_response());
     }
-    perform(visiting, asked).await
+    Ok(perform(visiting, asked).await)
 }
 
 /// Asks again for the outcome of an act: the same call with the same command id.
-pub(super) async fn pending(visiting: InVisit) -> Result<Response, PageError> {
+pub(super) async fn ask_again(visiting: InVisit) -> Response {
     match visiting.visit.pending.clone() {
         Some(asked) => perform(visiting, asked).await,
-        None => Ok(Redirect::to("/kiosk/done").into_response()),
+        None => Redirect::to("/kiosk/done").into_response(),
     }
 }
 
-async fn perform(mut visiting: InVisit, asked: Asked) -> Result<Response, PageError> {
-    let kind = visiting.at.site.kind(&asked.kind).ok_or(PageError::NotFound)?.clone();
+async fn perform(mut visiting: InVisit, asked: Asked) -> Response {
     let outcome = if asked.act == Act::Loss {
-        report_loss(&visiting, &asked).await.map(|code_id| (None, code_id.clone(), Some(code_id)))
+        report_loss(&visiting, &asked).await.map(|code_id| (None, code_id))
     } else {
-        let issued = issue(&visiting, &asked).await;
-        issued.map(|code| (Some(code.clone()), code.code_id, code.supersedes))
+        issue(&visiting, &asked).await.map(|code| (Some(code.clone()), code.code_id))
     };
-    let (code, code_id, died) = match outcome {
-        Ok(done) => done,
-        Err(problem) => return Ok(failed(visiting, asked, &problem)),
-    };
-    let done = Done {
-        at: visiting.at.site.now(),
-        asked,
-        code_id,
-        died,
-    };
-    visiting.visit.pending = None;
-    if visiting.visit.done_with(done.asked.command_id).is_none() {
-        visiting.visit.done.push(done.clone());
+    let visit = &mut visiting.visit;
+    match outcome {
+        Ok((code, code_id)) => {
+            let died = match &code {
+                Some(code) => code.supersedes.clone(),
+                None => Some(code_id.clone()),
+            };
+            visit.pending = None;
+            visit.to_print = code.map(Into::into);
+            if visit.done_with(asked.command_id).is_none() {
+                visit.done.push(Done {
+                    at: visiting.at.site.now(),
+                    asked,
+                    code_id,
+                    died,
+                });
+            }
+            next(visiting, "/kiosk/done")
+        }
+        Err(problem) if problem.outcome() == Some(Outcome::Unknown) => {
+            visit.pending = Some(asked);
+            visit.problem = Some(problem.code().as_str().to_owned());
+            next(visiting, "/kiosk/act/pending")
+        }
+        Err(problem) => {
+            visit.pending = None;
+            // An unknown relative looks like an unrelated one (R31).
+            let hidden = asked.relative.is_some() && problem.code() == Code::NotRegistered;
+            let code = if hidden { Code::RelationshipUnknown } else { problem.code() };
+            visit.problem = Some(code.as_str().to_owned());
+            next(visiting, "/kiosk/act/refused")
+        }
     }
-    let cookie = visiting.visit.set_cookie(&visiting.at.site, &visiting.at.session);
-    let mut response = done_page(&visiting, &kind, &done, code.as_ref()).await?;
-    keep(&mut response, &cookie);
-    Ok(response)
 }
 
-/// The page after an act that was refused, or whose outcome is not known.
-fn failed(mut visiting: InVisit, asked: Asked, problem: &Problem) -> Response {
-    let unknown = problem.outcome() == Some(Outcome::Unknown);
-    let for_relative = asked.relative.is_some();
-    visiting.visit.pending = unknown.then_some(asked);
+/// Keeps the visit, and sends the browser to a page.
+fn next(mut visiting: InVisit, path: &str) -> Response {
     let cookie = visiting.visit.set_cookie(&visiting.at.site, &visiting.at.session);
-    let f = visiting.at.frame(if unknown { "/kiosk/pending" } else { "/kiosk/codes" });
-    let mut response = if unknown {
-        let result = ActResult::failed(&f, problem);
-        let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        page(status, &Pending { f, result })
-    } else if for_relative && problem.code() == Code::NotRegistered {
-        // An unknown relative looks like an unrelated one (R31).
-        elsewhere(f, &Problem::new(Code::RelationshipUnknown, problem.detail()))
-    } else {
-        elsewhere(f, problem)
-    };
+    let mut response = Redirect::to(path).into_response();
     keep(&mut response, &cookie);
     response
+}
+
+/// The form of 再打印一次.
+#[derive(Deserialize)]
+pub(super) struct Again {
+    #[serde(default)]
+    form_token: String,
+    /// The command id of the act.
+    #[serde(default)]
+    command_id: String,
+}
+
+/// Prints the code of this visit again: the same call with the same command id gives the same code, so the right to
+/// reprint is not needed.
+pub(super) async fn print_again(mut visiting: InVisit, Form(form): Form<Again>) -> Result<Response, PageError> {
+    let InVisit { at, visit } = &visiting;
+    at.check_form(&form.form_token)?;
+    let command_id = Uuid::try_parse(&form.command_id).map_err(|_| PageError::StaleForm)?;
+    let done = visit.done_with(command_id).filter(|done| done.asked.act.prints()).cloned();
+    let Some(done) = done else {
+        return Ok(Redirect::to("/kiosk/codes").into_response());
+    };
+    let codes = codes_of(&visiting, done.asked.relative.as_deref()).await?;
+    let valid = codes.iter().any(|code| code.code_id == done.code_id && code.state() == CodeLife::Valid);
+    let printed = if valid {
+        issue_once(&visiting, &done.asked).await
+    } else {
+        // It was replaced or reported lost meanwhile: its paper would admit nobody.
+        Err(Problem::new(Code::NoValidCode, "the code is no longer valid"))
+    };
+    match printed {
+        Ok(code) => {
+            visiting.visit.to_print = Some(code.into());
+            Ok(next(visiting, "/kiosk/done"))
+        }
+        Err(problem) => {
+            visiting.visit.problem = Some(problem.code().as_str().to_owned());
+            Ok(next(visiting, "/kiosk/act/refused"))
+        }
+    }
 }
 
 /// Gets a code, or the same one again. Somebody whose card was read is registered on the way.
@@ -210,81 +210,4 @@ fn parties(visiting: &InVisit, asked: &Asked) -> (String, String) {
         Some(relative) => (relative.clone(), own),
         None => (own, String::new()),
     }
-}
-
-/// What was done last in this visit, without doing or printing anything.
-pub(super) async fn show_done(visiting: InVisit) -> Result<Response, PageError> {
-    let Some(done) = visiting.visit.done.last().cloned() else {
-        return Ok(Redirect::to("/kiosk/codes").into_response());
-    };
-    let kind = visiting.at.site.kind(&done.asked.kind).ok_or(PageError::NotFound)?;
-    done_page(&visiting, kind, &done, None).await
-}
-
-/// The form of 再打印一次.
-#[derive(Deserialize)]
-pub(super) struct Again {
-    #[serde(default)]
-    form_token: String,
-    /// The command id of the act.
-    #[serde(default)]
-    command_id: String,
-}
-
-/// Prints the code of this visit again: the same call with the same command id gives the same code, so the right to
-/// reprint is not needed.
-pub(super) async fn print_again(visiting: InVisit, Form(form): Form<Again>) -> Result<Response, PageError> {
-    let InVisit { at, visit } = &visiting;
-    at.check_form(&form.form_token)?;
-    let command_id = Uuid::try_parse(&form.command_id).map_err(|_| PageError::StaleForm)?;
-    let done = visit.done_with(command_id).filter(|done| done.asked.act.prints()).cloned();
-    let Some(done) = done else {
-        return Ok(Redirect::to("/kiosk/codes").into_response());
-    };
-    let kind = at.site.kind(&done.asked.kind).ok_or(PageError::NotFound)?;
-    let codes = codes_of(&visiting, done.asked.relative.is_some()).await?;
-    let valid = codes.iter().any(|code| code.code_id == done.code_id && code.state() == CodeLife::Valid);
-    if !valid {
-        // It was replaced or reported lost meanwhile: its paper would admit nobody.
-        let problem = Problem::new(Code::NoValidCode, "the code is no longer valid");
-        return Ok(elsewhere(at.frame("/kiosk/codes"), &problem));
-    }
-    match issue_once(&visiting, &done.asked).await {
-        Ok(code) => done_page(&visiting, kind, &done, Some(&code)).await,
-        Err(problem) => Ok(elsewhere(at.frame("/kiosk/codes"), &problem)),
-    }
-}
-
-/// The page after an act. With `code` it prints the sheet.
-async fn done_page(visiting: &InVisit, kind: &KindPolicy, done: &Done, code: Option<&IssuedCode>) -> Result<Response, PageError> {
-    let InVisit { at, visit } = visiting;
-    let site = &at.site;
-    let f = at.frame("/kiosk/done");
-    let codes = codes_of(visiting, done.asked.relative.is_some()).await.unwrap_or_default();
-    let label = f.label(&kind.label);
-    let headline = f.t1(&format!("kiosk-done-{}", done.asked.act.word()), "kind", &label);
-    let result = ActResult::done(&f, headline, &kind.name, done.died.as_deref(), &codes);
-    let receipt = Receipt::new(&f, (done.asked.act.word(), &label), done.asked.command_id, done.at);
-    let (mut sheet, mut job) = (String::new(), Job::None);
-    match (code, &site.kiosk.print_folder) {
-        (Some(code), Some(folder)) => {
-            let pdf = picture::sheet(site, kind, code)?;
-            let written = print_folder::write(site, folder, (&at.device.id, &visit.id), pdf).await;
-            job = if written.is_ok() { Job::Sent } else { Job::Failed };
-        }
-        (Some(code), None) => sheet = Sheet::new(&f, kind, code, site.kiosk.print_format)?.html()?,
-        // Nothing else is printed after a loss, so the receipt can be.
-        (None, None) if done.asked.act == Act::Loss => sheet = receipt.html(&f, site.kiosk.print_format)?,
-        (None, _) => {}
-    }
-    let page_of_done = DonePage {
-        prints_now: code.is_some() && job == Job::None,
-        again: done.asked.act.prints().then_some(done.asked.command_id),
-        result,
-        sheet,
-        job,
-        receipt,
-        f,
-    };
-    Ok(page(StatusCode::OK, &page_of_done))
 }

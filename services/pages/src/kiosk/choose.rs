@@ -134,14 +134,13 @@ pub(super) fn with_for(path: &str, for_relative: bool) -> String {
 ///
 /// # Errors
 /// The issuer's problem; `not_registered` for the person.
-pub(super) async fn codes_of(visiting: &InVisit, for_relative: bool) -> Result<Vec<CodeState>, Problem> {
+pub(super) async fn codes_of(visiting: &InVisit, relative: Option<&str>) -> Result<Vec<CodeState>, Problem> {
     let InVisit { at, visit } = visiting;
-    let relative = visit.relative_if(for_relative);
     let request = ListCodesRequest {
         channel: at.device.channel.clone(),
         authentication: Some(authentication(visiting)),
-        id_number: relative.clone().unwrap_or_else(|| visit.id_number.clone()),
-        guardian_id_number: relative.as_ref().map(|_| visit.id_number.clone()).unwrap_or_default(),
+        id_number: relative.unwrap_or(&visit.id_number).to_owned(),
+        guardian_id_number: relative.map(|_| visit.id_number.clone()).unwrap_or_default(),
         question_id: Vec::new(),
         actionable: true,
     };
@@ -175,11 +174,11 @@ pub(super) async fn codes(visiting: InVisit, Query(whom): Query<For>) -> Result<
     if for_relative {
         f.query = "for=relative".to_owned();
     }
-    let codes = match codes_of(&visiting, for_relative).await {
+    let codes = match codes_of(&visiting, visiting.visit.relative_if(for_relative).as_deref()).await {
         Ok(codes) => codes,
         // The reader gave the name, so the first act registers the person.
         Err(problem) if problem.code() == Code::NotRegistered && visiting.visit.name.is_some() => Vec::new(),
-        Err(problem) => return Ok(elsewhere(f, &problem)),
+        Err(problem) => return Ok(elsewhere(f, status(&problem), &problem)),
     };
     let kinds = at.kinds(for_relative)?;
     let cards = kinds.into_iter().map(|kind| card(&visiting, &f, kind, last(&codes, kind), for_relative));
@@ -192,8 +191,13 @@ pub(super) async fn codes(visiting: InVisit, Query(whom): Query<For>) -> Result<
     Ok(page(StatusCode::OK, &codes))
 }
 
+/// The HTTP status of a problem.
+pub(super) fn status(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 /// The page for a person with whom a kiosk can do nothing.
-pub(super) fn elsewhere(f: Frame<'_>, problem: &Problem) -> Response {
+pub(super) fn elsewhere(f: Frame<'_>, status: StatusCode, problem: &Problem) -> Response {
     let mut result = ActResult::failed(&f, problem);
     match problem.code() {
         Code::NotRegistered => result.headline = f.t("kiosk-not-registered"),
@@ -201,7 +205,6 @@ pub(super) fn elsewhere(f: Frame<'_>, problem: &Problem) -> Response {
         Code::NotEligible => result.headline = f.t("kiosk-not-eligible"),
         _ => {}
     }
-    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     page(status, &Elsewhere { f, result, back: "/kiosk/who" })
 }
 

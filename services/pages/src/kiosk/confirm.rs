@@ -10,7 +10,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::at::InVisit;
-use super::choose::{act_name, codes_of, elsewhere, last, with_for};
+use super::choose::{act_name, codes_of, elsewhere, last, status, with_for};
 use super::visit::Act;
 use crate::frame::{Frame, page};
 use crate::problem_page::PageError;
@@ -54,10 +54,10 @@ pub(super) async fn show(visiting: InVisit, Query(wanted): Query<Wanted>) -> Res
     f.query = with_for(&format!("?act={}&kind={}", act.word(), kind.name), for_relative);
     f.query.remove(0);
     let back = with_for("/kiosk/codes", for_relative);
-    let codes = match codes_of(&visiting, for_relative).await {
+    let codes = match codes_of(&visiting, visit.relative_if(for_relative).as_deref()).await {
         Ok(codes) => codes,
         Err(problem) if problem.code() == Code::NotRegistered && visit.name.is_some() => Vec::new(),
-        Err(problem) => return Ok(elsewhere(f, &problem)),
+        Err(problem) => return Ok(elsewhere(f, status(&problem), &problem)),
     };
     let code = last(&codes, kind);
     let life = code.map(citycode_wire::proto::issuer::v1::CodeState::state);

@@ -5,7 +5,8 @@
 //! | 请刷身份证 | `/kiosk` | `idle`, `identify`, `reading`, `number` |
 //! | for whom, and what | `/kiosk/who`, `/kiosk/relative`, `/kiosk/codes` | `choose` |
 //! | what stops working | `/kiosk/confirm` | `confirm` |
-//! | the act, the print, 打印出来了吗？ | `/kiosk/act/ACT`, `/kiosk/done`, `/kiosk/print-again` | `act`, `print_folder` |
+//! | the act | `/kiosk/act/ACT`, `/kiosk/print-again` | `act` |
+//! | the print, 打印出来了吗？, or why not | `/kiosk/done`, `/kiosk/act/refused`, `/kiosk/act/pending` | `outcome`, `print_folder` |
 //! | 结束办理 | `/kiosk/finish` | `idle` |
 //!
 //! Between the steps the kiosk knows the person from a sealed cookie (`visit`); no address contains anything personal.
@@ -19,6 +20,7 @@ mod confirm;
 mod identify;
 mod idle;
 mod number;
+mod outcome;
 mod print_folder;
 mod reading;
 pub(crate) mod settings;
@@ -71,8 +73,10 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
         .route("/kiosk/codes", get(choose::codes))
         .route("/kiosk/confirm", get(confirm::show))
         .route("/kiosk/act/{act}", post(act::act))
-        .route("/kiosk/pending", get(act::pending))
-        .route("/kiosk/done", get(act::show_done))
+        .route("/kiosk/act/refused", get(outcome::refused))
+        .route("/kiosk/act/pending", get(outcome::pending))
+        .route("/kiosk/act/ask-again", get(act::ask_again))
+        .route("/kiosk/done", get(outcome::done))
         .route("/kiosk/print-again", post(act::print_again))
         .route("/kiosk/finish", post(idle::finish))
 }
