@@ -40,6 +40,6 @@ mod when;
 mod words;
 
 pub use access::start::{LIFETIME_SECONDS as START_LINK_SECONDS, StartFor, StartLinks};
-pub use kiosk::settings::{Identification, KioskSettings, PrintFormat};
 pub use caller::{LocalPageTokens, PageCaller, PageTokens};
+pub use kiosk::settings::{Identification, KioskSettings, PrintFormat};
 pub use site::{DemoPerson, Pages, PagesParts};

@@ -37,7 +37,12 @@ impl<'a> Sheet<'a> {
     ///
     /// # Errors
     /// The symbol cannot be drawn.
-    pub(crate) fn new(f: &'a Frame<'a>, kind: &KindPolicy, code: &'a IssuedCode, format: PrintFormat) -> Result<Self, Problem> {
+    pub(crate) fn new(
+        f: &'a Frame<'a>,
+        kind: &KindPolicy,
+        code: &'a IssuedCode,
+        format: PrintFormat,
+    ) -> Result<Self, Problem> {
         let symbol = draw(&code.token, &SymbolOptions::PAPER).map_err(failed)?;
         let [first, second, time] = when::parts(code.expires_at, &f.site.zone, f.language());
         Ok(Self {
@@ -97,6 +102,11 @@ impl Receipt {
             number: group_serial(id.get(..NUMBER_DIGITS).unwrap_or_default()),
             time: f.minute(&at),
         }
+    }
+
+    /// Time and number as a sentence for the screen.
+    pub(crate) fn line(&self, f: &Frame<'_>) -> String {
+        f.t2("receipt-line", ("time", &self.time), ("number", &self.number))
     }
 
     /// The receipt as the element `.sheet`.

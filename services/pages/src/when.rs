@@ -40,7 +40,10 @@ mod tests {
         let time = "2026-11-03T00:14:59Z".parse::<Timestamp>().expect("a time").as_second();
         assert_eq!(minute(time, &shanghai, Language::Chinese), "2026年11月3日 08:14");
         assert_eq!(minute(time, &shanghai, Language::English), "08:14 on 3 November 2026");
-        assert_eq!(parts(time, &shanghai, Language::Chinese), ["2026年", "11月3日", "08:14"]);
+        assert_eq!(
+            parts(time, &shanghai, Language::Chinese),
+            ["2026年", "11月3日", "08:14"]
+        );
         assert_eq!(parts(time, &shanghai, Language::English), ["3 Nov ", "2026", "08:14"]);
     }
 }

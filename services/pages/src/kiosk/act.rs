@@ -30,7 +30,11 @@ pub(super) struct Confirmed {
 }
 
 /// Does an act.
-pub(super) async fn act(visiting: InVisit, Path(act): Path<String>, Form(form): Form<Confirmed>) -> Result<Response, PageError> {
+pub(super) async fn act(
+    visiting: InVisit,
+    Path(act): Path<String>,
+    Form(form): Form<Confirmed>,
+) -> Result<Response, PageError> {
     let InVisit { at, visit } = &visiting;
     at.check_form(&form.form_token)?;
     let act = Act::parse(&act).ok_or(PageError::NotFound)?;
@@ -60,7 +64,9 @@ async fn perform(mut visiting: InVisit, asked: Asked) -> Response {
     let outcome = if asked.act == Act::Loss {
         report_loss(&visiting, &asked).await.map(|code_id| (None, code_id))
     } else {
-        issue(&visiting, &asked).await.map(|code| (Some(code.clone()), code.code_id))
+        issue(&visiting, &asked)
+            .await
+            .map(|code| (Some(code.clone()), code.code_id))
     };
     let visit = &mut visiting.visit;
     match outcome {
@@ -90,7 +96,11 @@ async fn perform(mut visiting: InVisit, asked: Asked) -> Response {
             visit.pending = None;
             // An unknown relative looks like an unrelated one (R31).
             let hidden = asked.relative.is_some() && problem.code() == Code::NotRegistered;
-            let code = if hidden { Code::RelationshipUnknown } else { problem.code() };
+            let code = if hidden {
+                Code::RelationshipUnknown
+            } else {
+                problem.code()
+            };
             visit.problem = Some(code.as_str().to_owned());
             next(visiting, "/kiosk/act/refused")
         }
@@ -121,12 +131,17 @@ pub(super) async fn print_again(mut visiting: InVisit, Form(form): Form<Again>) 
     let InVisit { at, visit } = &visiting;
     at.check_form(&form.form_token)?;
     let command_id = Uuid::try_parse(&form.command_id).map_err(|_| PageError::StaleForm)?;
-    let done = visit.done_with(command_id).filter(|done| done.asked.act.prints()).cloned();
+    let done = visit
+        .done_with(command_id)
+        .filter(|done| done.asked.act.prints())
+        .cloned();
     let Some(done) = done else {
         return Ok(Redirect::to("/kiosk/codes").into_response());
     };
     let codes = codes_of(&visiting, done.asked.relative.as_deref()).await?;
-    let valid = codes.iter().any(|code| code.code_id == done.code_id && code.state() == CodeLife::Valid);
+    let valid = codes
+        .iter()
+        .any(|code| code.code_id == done.code_id && code.state() == CodeLife::Valid);
     let printed = if valid {
         issue_once(&visiting, &done.asked).await
     } else {
@@ -165,7 +180,12 @@ async fn issue(visiting: &InVisit, asked: &Asked) -> Result<IssuedCode, Problem>
         name: name.clone(),
         attestation: None,
     };
-    at.site.clients.issuer.clone().register(at.site.request(&at.caller(), request)?).await?;
+    at.site
+        .clients
+        .issuer
+        .clone()
+        .register(at.site.request(&at.caller(), request)?)
+        .await?;
     issue_once(visiting, asked).await
 }
 
@@ -183,7 +203,13 @@ async fn issue_once(visiting: &InVisit, asked: &Asked) -> Result<IssuedCode, Pro
         attestation: None,
         print: true,
     };
-    let answer = at.site.clients.issuer.clone().issue(at.site.request(&at.caller(), request)?).await?;
+    let answer = at
+        .site
+        .clients
+        .issuer
+        .clone()
+        .issue(at.site.request(&at.caller(), request)?)
+        .await?;
     answer.into_inner().code.ok_or_else(Problem::internal)
 }
 

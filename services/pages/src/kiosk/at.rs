@@ -53,7 +53,10 @@ impl AtKiosk {
     /// # Errors
     /// The policy has no such channel.
     pub(super) fn channel(&self) -> Result<&ChannelPolicy, PageError> {
-        self.site.policy.channel(&self.device.channel).ok_or(PageError::Forbidden)
+        self.site
+            .policy
+            .channel(&self.device.channel)
+            .ok_or(PageError::Forbidden)
     }
 
     /// How people are authenticated here.
@@ -84,7 +87,10 @@ impl AtKiosk {
         let channel = self.channel()?;
         let acts = [ChannelAct::Issue, ChannelAct::Reissue, ChannelAct::ReportLoss];
         let kinds = self.site.policy.kinds.iter().filter(|kind| {
-            let shared = matches!(kind.guardian, GuardianPolicy::WithRelationship | GuardianPolicy::WithValidCode(_));
+            let shared = matches!(
+                kind.guardian,
+                GuardianPolicy::WithRelationship | GuardianPolicy::WithValidCode(_)
+            );
             let own = kind.guardian != GuardianPolicy::PerGuardian;
             let whose = if for_relative { shared } else { own };
             whose && !kind.device_bound && acts.iter().any(|act| channel.may(*act, kind.kind))
@@ -168,7 +174,9 @@ where
         let site = Arc::<Site>::from_ref(state);
         let signed_in = SignedIn::<Device>::from_request_parts(parts, state).await;
         let SignedIn { session, who } = signed_in.map_err(IntoResponse::into_response)?;
-        let visit = Visit::of(&site, parts, &session).await.map_err(IntoResponse::into_response)?;
+        let visit = Visit::of(&site, parts, &session)
+            .await
+            .map_err(IntoResponse::into_response)?;
         let at = Self {
             choice: Choice::of(parts),
             site,

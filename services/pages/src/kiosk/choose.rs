@@ -181,7 +181,9 @@ pub(super) async fn codes(visiting: InVisit, Query(whom): Query<For>) -> Result<
         Err(problem) => return Ok(elsewhere(f, status(&problem), &problem)),
     };
     let kinds = at.kinds(for_relative)?;
-    let cards = kinds.into_iter().map(|kind| card(&visiting, &f, kind, last(&codes, kind), for_relative));
+    let cards = kinds
+        .into_iter()
+        .map(|kind| card(&visiting, &f, kind, last(&codes, kind), for_relative));
     let codes = Codes {
         person: visiting.person(&f, for_relative),
         cards: cards.collect::<Result<_, _>>()?,
@@ -205,15 +207,32 @@ pub(super) fn elsewhere(f: Frame<'_>, status: StatusCode, problem: &Problem) -> 
         Code::NotEligible => result.headline = f.t("kiosk-not-eligible"),
         _ => {}
     }
-    page(status, &Elsewhere { f, result, back: "/kiosk/who" })
+    page(
+        status,
+        &Elsewhere {
+            f,
+            result,
+            back: "/kiosk/who",
+        },
+    )
 }
 
-fn card(visiting: &InVisit, f: &Frame<'_>, kind: &KindPolicy, code: Option<&CodeState>, for_relative: bool) -> Result<Card, PageError> {
+fn card(
+    visiting: &InVisit,
+    f: &Frame<'_>,
+    kind: &KindPolicy,
+    code: Option<&CodeState>,
+    for_relative: bool,
+) -> Result<Card, PageError> {
     let state = state_word(code);
     let label = f.label(&kind.label);
     let valid = code.filter(|_| state == "valid");
     let sentence = match (valid, state) {
-        (Some(code), _) => f.t2("kiosk-have", ("kind", &label), ("until", &f.valid_until(&code.expires_at))),
+        (Some(code), _) => f.t2(
+            "kiosk-have",
+            ("kind", &label),
+            ("until", &f.valid_until(&code.expires_at)),
+        ),
         (None, "suspended") => f.t("suspended-text"),
         (None, _) => f.t1("kiosk-have-none", "kind", &label),
     };
@@ -228,7 +247,13 @@ fn card(visiting: &InVisit, f: &Frame<'_>, kind: &KindPolicy, code: Option<&Code
     })
 }
 
-fn tiles(visiting: &InVisit, f: &Frame<'_>, kind: &KindPolicy, code: Option<&CodeState>, for_relative: bool) -> Result<Vec<Tile>, PageError> {
+fn tiles(
+    visiting: &InVisit,
+    f: &Frame<'_>,
+    kind: &KindPolicy,
+    code: Option<&CodeState>,
+    for_relative: bool,
+) -> Result<Vec<Tile>, PageError> {
     let channel = visiting.at.channel()?;
     let life = code.map(CodeState::state);
     let (valid, held) = (life == Some(CodeLife::Valid), life == Some(CodeLife::Suspended));
@@ -250,11 +275,16 @@ fn tiles(visiting: &InVisit, f: &Frame<'_>, kind: &KindPolicy, code: Option<&Cod
         (Act::Reissue, ChannelAct::Reissue, valid && !own),
         (Act::Loss, ChannelAct::ReportLoss, valid || held),
     ];
-    let offered = acts.into_iter().filter(|(_, act, now)| *now && channel.may(*act, kind.kind));
+    let offered = acts
+        .into_iter()
+        .filter(|(_, act, now)| *now && channel.may(*act, kind.kind));
     if !visiting.visit.is_full() {
         tiles.extend(offered.map(|(act, ..)| Tile {
             act: act.word(),
-            address: with_for(&format!("/kiosk/confirm?act={}&kind={}", act.word(), kind.name), for_relative),
+            address: with_for(
+                &format!("/kiosk/confirm?act={}&kind={}", act.word(), kind.name),
+                for_relative,
+            ),
             icon: if act.prints() { "printer" } else { "lost" },
             name: act_name(f, act, kind, &channel.name),
             hint: f.t(&format!("kiosk-hint-{}", act.word())),

@@ -47,7 +47,10 @@ pub(super) async fn show(visiting: InVisit, Query(wanted): Query<Wanted>) -> Res
     let for_relative = wanted.whom.as_deref() == Some("relative") && visit.relative.is_some();
     let kind = at.kind(&wanted.kind, act, for_relative)?;
     // Back after the act: the page says what was done, and offers nothing that would be done twice.
-    if visit.last_of(&kind.name, for_relative).is_some_and(|done| done.asked.act == act) {
+    if visit
+        .last_of(&kind.name, for_relative)
+        .is_some_and(|done| done.asked.act == act)
+    {
         return Ok(Redirect::to("/kiosk/done").into_response());
     }
     let mut f = at.frame("/kiosk/confirm");

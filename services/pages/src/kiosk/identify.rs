@@ -49,8 +49,20 @@ struct Identify<'a> {
 /// The page on which a number is typed.
 pub(super) fn number_page(at: &AtKiosk, relative: bool, typed: String, error: String) -> Response {
     let f = at.frame(if relative { "/kiosk/relative" } else { "/kiosk/number" });
-    let status = if error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    page(status, &Number { f, typed, error, relative })
+    let status = if error.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
+    page(
+        status,
+        &Number {
+            f,
+            typed,
+            error,
+            relative,
+        },
+    )
 }
 
 pub(super) async fn show_number(at: AtKiosk) -> Response {
@@ -102,7 +114,13 @@ async fn read_card(at: &AtKiosk, typed: &str) -> Result<Response, PageError> {
         return Ok(read_again(at, "card-unreadable"));
     };
     let visit_id = at.site.seal.name("kiosk-visit", &read.mac);
-    let visit = Visit::begin(&at.site, visit_id, id_number, name.map(|name| name.as_str().to_owned()), Proof::CardReader);
+    let visit = Visit::begin(
+        &at.site,
+        visit_id,
+        id_number,
+        name.map(|name| name.as_str().to_owned()),
+        Proof::CardReader,
+    );
     if !use_once(at, &read, &visit).await? {
         return Ok(read_again(at, "card-used"));
     }
@@ -124,14 +142,21 @@ async fn use_once(at: &AtKiosk, read: &Reading, visit: &Visit) -> Result<bool, P
     }
     let record = site.records.get(Table::CardReading, &key, now).await?;
     let record = record.and_then(|record| String::from_utf8(record.value).ok());
-    let same_kiosk = record.as_deref().and_then(|used| used.split_once(' ')).is_some_and(|(session, used_at)| {
-        let used_at = used_at.parse().unwrap_or(i64::MIN);
-        session == at.session.id && now.saturating_sub(used_at) <= TYPED_TWICE_SECONDS
-    });
+    let same_kiosk = record
+        .as_deref()
+        .and_then(|used| used.split_once(' '))
+        .is_some_and(|(session, used_at)| {
+            let used_at = used_at.parse().unwrap_or(i64::MIN);
+            session == at.session.id && now.saturating_sub(used_at) <= TYPED_TWICE_SECONDS
+        });
     if !same_kiosk {
         return Ok(false);
     }
-    Ok(site.records.get(Table::EndedSession, visit.id.as_bytes(), now).await?.is_none())
+    Ok(site
+        .records
+        .get(Table::EndedSession, visit.id.as_bytes(), now)
+        .await?
+        .is_none())
 }
 
 async fn take_number(at: &AtKiosk, typed: &str) -> Result<Response, PageError> {
@@ -167,7 +192,11 @@ pub(super) fn count_number(at: &AtKiosk, id_number: &str) -> Result<(), String> 
 /// Starts the visit, and removes what an earlier one may have left.
 async fn begin(at: &AtKiosk, mut visit: Visit) -> Result<Response, PageError> {
     print_folder::clear(&at.site, &at.device.id).await?;
-    let next = if visit.proof == Proof::None { "/kiosk/identify" } else { "/kiosk/who" };
+    let next = if visit.proof == Proof::None {
+        "/kiosk/identify"
+    } else {
+        "/kiosk/who"
+    };
     let mut response = Redirect::to(next).into_response();
     keep(&mut response, &visit.set_cookie(&at.site, &at.session));
     Ok(response)
@@ -186,7 +215,11 @@ fn read_again(at: &AtKiosk, why: &str) -> Response {
 }
 
 fn identify_page(at: &AtKiosk, error: String) -> Response {
-    let status = if error.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let status = if error.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
     let identify = Identify {
         f: at.frame("/kiosk/identify"),
         error,
@@ -224,7 +257,12 @@ pub(super) async fn confirm(mut at: AtKiosk, Form(form): Form<Confirmed>) -> Res
         return Ok(Redirect::to("/kiosk?notice=ended").into_response());
     };
     let site = &at.site;
-    if site.kiosk_tries.pins.admit(&at.device.id, site.clock.monotonic()).is_err() {
+    if site
+        .kiosk_tries
+        .pins
+        .admit(&at.device.id, site.clock.monotonic())
+        .is_err()
+    {
         let error = at.frame("/kiosk").t("problem-rate-limited");
         return Ok(identify_page(&at, error));
     }

@@ -13,7 +13,8 @@ const MAX_SHOWN: usize = 40;
 /// What was typed, without what people and input methods add: full-width digits, spaces, hyphens, invisible characters.
 pub(super) fn tidy(typed: &str) -> String {
     let plain = typed.chars().map(half_width);
-    let kept = plain.filter(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '-' | '\u{200b}'..='\u{200f}' | '\u{feff}'));
+    let kept = plain
+        .filter(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '-' | '\u{200b}'..='\u{200f}' | '\u{feff}'));
     kept.take(MAX_SHOWN).map(|c| c.to_ascii_uppercase()).collect()
 }
 

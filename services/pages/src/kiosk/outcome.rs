@@ -58,11 +58,18 @@ pub(super) async fn done(mut visiting: InVisit) -> Result<Response, PageError> {
     Ok(response)
 }
 
-async fn done_page(visiting: &InVisit, kind: &KindPolicy, done: &Done, code: Option<&IssuedCode>) -> Result<Response, PageError> {
+async fn done_page(
+    visiting: &InVisit,
+    kind: &KindPolicy,
+    done: &Done,
+    code: Option<&IssuedCode>,
+) -> Result<Response, PageError> {
     let InVisit { at, visit } = visiting;
     let site = &at.site;
     let f = at.frame("/kiosk/done");
-    let codes = codes_of(visiting, done.asked.relative.as_deref()).await.unwrap_or_default();
+    let codes = codes_of(visiting, done.asked.relative.as_deref())
+        .await
+        .unwrap_or_default();
     let label = f.label(&kind.label);
     let headline = f.t1(&format!("kiosk-done-{}", done.asked.act.word()), "kind", &label);
     let result = ActResult::done(&f, headline, &kind.name, done.died.as_deref(), &codes);
@@ -105,7 +112,10 @@ pub(super) async fn pending(visiting: InVisit) -> Response {
         return Redirect::to("/kiosk/done").into_response();
     };
     let f = visiting.at.frame("/kiosk/act/pending");
-    let result = ActResult::failed(&f, &problem.with_outcome(citycode_service_kit::problem::Outcome::Unknown));
+    let result = ActResult::failed(
+        &f,
+        &problem.with_outcome(citycode_service_kit::problem::Outcome::Unknown),
+    );
     page(StatusCode::OK, &Pending { f, result })
 }
 

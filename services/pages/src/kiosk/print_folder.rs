@@ -17,10 +17,16 @@ use crate::site::Site;
 ///
 /// # Errors
 /// The folder cannot be written.
-pub(super) async fn write(site: &Site, folder: &Path, (device, visit): (&str, &str), pdf: Vec<u8>) -> Result<(), Problem> {
+pub(super) async fn write(
+    site: &Site,
+    folder: &Path,
+    (device, visit): (&str, &str),
+    pdf: Vec<u8>,
+) -> Result<(), Problem> {
     let job = HEXLOWER.encode(&site.draw());
     let path = folder.join(format!("{}{visit}-{job}.pdf", prefix(site, device)));
-    blocking(move || files::write_atomic(&path, &pdf, files::PRIVATE_FILE_MODE).map_err(|error| error.to_string())).await
+    blocking(move || files::write_atomic(&path, &pdf, files::PRIVATE_FILE_MODE).map_err(|error| error.to_string()))
+        .await
 }
 
 /// Deletes all jobs of a kiosk.
@@ -56,7 +62,9 @@ fn prefix(site: &Site, device: &str) -> String {
 }
 
 async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), Problem> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string());
+    let done = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| error.to_string());
     done.and_then(|done| done).map_err(|error| {
         tracing::error!(%error, "the folder of a kiosk's print jobs cannot be used");
         Problem::internal()

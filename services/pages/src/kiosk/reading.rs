@@ -69,7 +69,9 @@ fn parse(typed: &str, key: &hmac::Key) -> Option<Reading> {
     let signed_end = semicolons.take(4).nth(3)?;
     let signed = typed.get(..signed_end)?;
     let end = signed_end + 1 + MAC_DIGITS;
-    let mac = HEXLOWER_PERMISSIVE.decode(typed.get(signed_end + 1..end)?.as_bytes()).ok()?;
+    let mac = HEXLOWER_PERMISSIVE
+        .decode(typed.get(signed_end + 1..end)?.as_bytes())
+        .ok()?;
     let first = typed.get(..end)?;
     // Some readers type twice; anything else that follows is not ours.
     let rest = typed.get(end..)?.trim_start();
@@ -118,7 +120,10 @@ pub(super) mod tests {
     #[test]
     fn a_genuine_reading_gives_number_and_name() {
         let read = check(&genuine(), KEY, NOW).expect("genuine");
-        assert_eq!((read.id_number.as_str(), read.name.as_deref()), ("11010519491231002X", Some("王秀英")));
+        assert_eq!(
+            (read.id_number.as_str(), read.name.as_deref()),
+            ("11010519491231002X", Some("王秀英"))
+        );
         assert_eq!(read.read_at, NOW - 3);
         let nameless = check(&reading("11010519491231002X", "", NOW, KEY), KEY, NOW).expect("genuine");
         assert_eq!(nameless.name, None);
@@ -134,7 +139,14 @@ pub(super) mod tests {
 
     #[test]
     fn only_readings_of_the_last_minute_are_accepted() {
-        for (read_at, accepted) in [(NOW, true), (NOW - 60, true), (NOW - 61, false), (NOW + 5, true), (NOW + 6, false), (i64::MAX, false)] {
+        for (read_at, accepted) in [
+            (NOW, true),
+            (NOW - 60, true),
+            (NOW - 61, false),
+            (NOW + 5, true),
+            (NOW + 6, false),
+            (i64::MAX, false),
+        ] {
             let read = check(&reading("11010519491231002X", "", read_at, KEY), KEY, NOW).map(drop);
             assert_eq!(read, if accepted { Ok(()) } else { Err(NotAccepted::Old) }, "{read_at}");
         }
@@ -166,7 +178,11 @@ pub(super) mod tests {
     fn a_reader_that_types_twice_or_through_an_input_method_is_understood() {
         let genuine = genuine();
         let wide = genuine.replace(';', "；").replace('1', "１");
-        for typed in [format!("{genuine}{genuine}"), format!(" {genuine}\r\n{genuine}\r\n"), wide] {
+        for typed in [
+            format!("{genuine}{genuine}"),
+            format!(" {genuine}\r\n{genuine}\r\n"),
+            wide,
+        ] {
             let read = check(&typed, KEY, NOW).expect("one reading");
             assert_eq!(read.id_number, "11010519491231002X");
         }

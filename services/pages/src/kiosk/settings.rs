@@ -62,6 +62,8 @@ impl PrintFormat {
     /// The format with this word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::A4, Self::Card, Self::Roll].into_iter().find(|format| format.word() == word)
+        [Self::A4, Self::Card, Self::Roll]
+            .into_iter()
+            .find(|format| format.word() == word)
     }
 }

@@ -70,7 +70,9 @@ impl Act {
     }
 
     pub(super) fn parse(word: &str) -> Option<Self> {
-        [Self::Issue, Self::Reissue, Self::Loss].into_iter().find(|act| act.word() == word)
+        [Self::Issue, Self::Reissue, Self::Loss]
+            .into_iter()
+            .find(|act| act.word() == word)
     }
 
     /// Whether it gives a code.
@@ -194,7 +196,10 @@ impl Visit {
         let Some(visit) = Self::opened(site, parts, session) else {
             return Ok(None);
         };
-        let ended = site.records.get(Table::EndedSession, visit.id.as_bytes(), site.now()).await?;
+        let ended = site
+            .records
+            .get(Table::EndedSession, visit.id.as_bytes(), site.now())
+            .await?;
         Ok(ended.is_none().then_some(visit))
     }
 
@@ -231,7 +236,9 @@ impl Visit {
             value: &[],
             expires_at: self.began_at + MAX_SECONDS,
         };
-        site.records.create(Table::EndedSession, self.id.as_bytes(), entry, site.now()).await?;
+        site.records
+            .create(Table::EndedSession, self.id.as_bytes(), entry, site.now())
+            .await?;
         Ok(())
     }
 

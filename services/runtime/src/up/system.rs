@@ -98,7 +98,7 @@ impl System {
         if settings.demo {
             demo::fill(parts.folder.path(), &clients, &parts.policy, &parts.admin_token).await?;
         }
-        let pages = web_pages::open(&parts, &surroundings, clients.clone(), settings.demo)?;
+        let pages = web_pages::open(&parts, &surroundings, clients.clone(), &settings)?;
         let start_links = pages.start_links();
         let router = endpoints::router(&parts, &surroundings, (clients, pages), &stopped)?;
         let local_admin = LocalAdmin::serve(&parts.folder, &parts.admin_token, router.clone(), stopped.clone())?;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use citycode_access_records::embedded::EmbeddedRecords;
-use citycode_pages::{KioskSettings, Pages, PagesParts};
+use citycode_pages::{Pages, PagesParts};
 use citycode_qr::{FontChoice, Fonts};
 use citycode_service_clients::Clients;
 
 use super::demo;
+use super::settings::Settings;
 use super::system::Parts;
 use crate::wiring::{StartError, Surroundings};
 
@@ -19,7 +20,7 @@ pub(super) fn open(
     parts: &Parts,
     surroundings: &Surroundings,
     clients: Clients,
-    is_demo: bool,
+    settings: &Settings,
 ) -> Result<Pages, StartError> {
     Ok(Pages::new(PagesParts {
         clients,
@@ -30,8 +31,8 @@ pub(super) fn open(
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
         fonts: Arc::new(Fonts::load(&FontChoice::Search)?),
-        kiosk: KioskSettings::default(),
-        demo: if is_demo { demo::people() } else { Vec::new() },
+        kiosk: settings.pages.kiosk.open().map_err(StartError::NamedFiles)?,
+        demo: if settings.demo { demo::people() } else { Vec::new() },
         host_names: Vec::new(),
         secure: false,
     }))
