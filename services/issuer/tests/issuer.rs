@@ -421,15 +421,25 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
         let theirs = city.issuer.list_codes(&city.admin, &ask(parent)).await.expect("a list");
         let ids: Vec<_> = theirs.codes.iter().map(|code| &code.code_id).collect();
         assert_eq!(ids, [code_id]);
+        // R9: with a valid family code, a guardian may act on the holder's own sampling code.
+        let actionable = ListCodesRequest {
+            actionable: true,
+            ..ask(parent)
+        };
+        let actionable = city.issuer.list_codes(&city.admin, &actionable).await.expect("a list");
+        let kinds: Vec<_> = actionable.codes.iter().map(|code| code.kind.as_str()).collect();
+        assert_eq!(kinds, ["family", "sampling"]);
     }
     // R31: the answers for registered and unregistered persons are the same.
     let known = city.resident(numbers.aged(50, TODAY)).await;
     for stranger in [known, numbers.aged(51, TODAY)] {
-        let none = city
-            .issuer
-            .list_codes(&city.admin, &ask(&stranger))
-            .await
-            .expect("a list");
-        assert_eq!(none.codes, []);
+        for actionable in [false, true] {
+            let question = ListCodesRequest {
+                actionable,
+                ..ask(&stranger)
+            };
+            let none = city.issuer.list_codes(&city.admin, &question).await.expect("a list");
+            assert_eq!(none.codes, []);
+        }
     }
 }

@@ -51,6 +51,16 @@ impl PageCaller {
             card_reader: false,
         }
     }
+
+    /// A kiosk that acts through its channel.
+    pub(crate) fn kiosk(site: &Site, device_id: &str, channel: &str) -> Self {
+        let device = site.seal.name("caller", device_id.as_bytes());
+        Self {
+            subject: format!("pages-kiosk-{}", HEXLOWER.encode(&device)),
+            role: Role::Channel(channel.to_owned()),
+            card_reader: false,
+        }
+    }
 }
 
 /// Where pages get access tokens from.

@@ -10,7 +10,7 @@
 //! | `access` | start links, sign-in, sign-out |
 //! | `my` | a resident's own codes |
 //! | `kiosk`, `staff`, `gate`, `ops` | the pages of devices and operators |
-//! | `picture` | codes as images and print sheets |
+//! | `picture`, `paper` | codes as images, as print sheets in PDF, and as print sheets in HTML |
 //! | `frame`, `lang`, `words` | what all pages share: language, view, texts (Fluent) |
 //! | [`session`], `seal` | sessions as sealed cookies |
 //! | `guard` | applies to every page: the `Host` header, the origin of forms, security headers |
@@ -29,6 +29,7 @@ mod kiosk;
 mod lang;
 mod my;
 mod ops;
+mod paper;
 mod picture;
 mod problem_page;
 mod seal;
@@ -41,4 +42,5 @@ mod words;
 pub use access::oidc::SignInSettings;
 pub use access::start::{LIFETIME_SECONDS as START_LINK_SECONDS, StartFor, StartLinks};
 pub use caller::{AssertionSource, DemoAssertions, LocalPageTokens, PageCaller, PageTokens};
+pub use kiosk::settings::{Identification, KioskSettings, PrintFormat};
 pub use site::{DemoPerson, Pages, PagesParts};

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::access::oidc::{Provider, SignInSettings};
 use crate::access::start::StartLinks;
 use crate::caller::{AssertionSource, PageTokens};
+use crate::kiosk::settings::KioskSettings;
 use crate::seal::Seal;
 use crate::words::Words;
 use crate::{access, assets, gate, guard, kiosk, my, ops, problem_page, staff};
@@ -51,6 +52,8 @@ pub struct PagesParts {
     pub entropy: Arc<dyn Entropy>,
     /// The fonts of pictures and print sheets.
     pub fonts: Arc<Fonts>,
+    /// How kiosks identify people and print.
+    pub kiosk: KioskSettings,
     /// The sample residents; empty unless this is a demo.
     pub demo: Vec<DemoPerson>,
     /// How people sign in through a provider, if they do.
@@ -74,6 +77,8 @@ pub(crate) struct Site {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) fonts: Arc<Fonts>,
     pub(crate) words: Words,
+    pub(crate) kiosk: KioskSettings,
+    pub(crate) kiosk_tries: kiosk::Tries,
     pub(crate) demo: Vec<DemoPerson>,
     pub(crate) provider: Option<Provider>,
     pub(crate) host_names: Vec<String>,
@@ -130,6 +135,7 @@ impl Pages {
             clock,
             entropy,
             fonts,
+            kiosk,
             demo,
             sign_in,
             host_names,
@@ -148,6 +154,8 @@ impl Pages {
             entropy,
             fonts,
             words: Words::built_in(),
+            kiosk,
+            kiosk_tries: kiosk::Tries::default(),
             demo,
             provider,
             host_names,

@@ -335,6 +335,7 @@ async fn is_related(site: &Site, resident: &Resident, relative: &str) -> Result<
         id_number: relative.to_owned(),
         guardian_id_number: resident.id_number.clone(),
         question_id: Vec::new(),
+        actionable: false,
     };
     site.clients
         .issuer

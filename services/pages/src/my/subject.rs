@@ -102,6 +102,7 @@ pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<C
         id_number: subject.holder().to_owned(),
         guardian_id_number: subject.guardian().to_owned(),
         question_id: Vec::new(),
+        actionable: true,
     };
     let answer = site
         .clients
@@ -122,7 +123,7 @@ pub(super) fn last_of<'a>(codes: &'a [CodeState], kind: &KindPolicy, subject: &S
 }
 
 /// What the state of a code is called in attributes.
-pub(super) fn state_word(code: Option<&CodeState>) -> &'static str {
+pub(crate) fn state_word(code: Option<&CodeState>) -> &'static str {
     match code.map(CodeState::state) {
         None | Some(CodeLife::Unspecified) => "none",
         Some(CodeLife::Valid) => "valid",
@@ -135,7 +136,7 @@ pub(super) fn state_word(code: Option<&CodeState>) -> &'static str {
 }
 
 /// The icon of a state.
-pub(super) fn state_icon(state: &str) -> &'static str {
+pub(crate) fn state_icon(state: &str) -> &'static str {
     match state {
         "valid" => "check",
         "suspended" => "pause",

@@ -12,6 +12,7 @@ use citycode_service_kit::serve::Limits;
 use serde::Deserialize;
 
 use super::begin_anew::BeginAnew;
+use super::page_settings::PageSettings;
 use crate::wiring::{IdentityProvider, StartError};
 
 /// The default address, reachable from this machine only.
@@ -47,6 +48,8 @@ pub struct Settings {
     pub sign_in: Option<SignInSettings>,
     /// Limits of clients' connections and requests.
     pub limits: Limits,
+    /// The web pages.
+    pub pages: PageSettings,
     /// Whether this is a demo with sample residents; never from a file.
     #[serde(skip)]
     pub demo: bool,
@@ -79,6 +82,7 @@ impl Default for Settings {
             identity_provider: None,
             assertion_provider: None,
             sign_in: None,
+            pages: PageSettings::default(),
             demo: false,
             once: Once::default(),
             limits: Limits::default(),
@@ -114,6 +118,7 @@ impl Settings {
         .into_iter()
         .chain(keys)
         .flatten()
+        .chain(self.pages.kiosk.open().err().into_iter().flatten())
         .collect();
         if problems.is_empty() {
             Ok(())
@@ -126,6 +131,7 @@ impl Settings {
 impl Validate for Settings {
     fn validate(&self) -> Vec<String> {
         let mut errors = self.limits.validate();
+        errors.extend(self.pages.kiosk.validate());
         if self.snapshot_seconds == 0 {
             errors.push("snapshot_seconds must be at least 1".to_owned());
         }

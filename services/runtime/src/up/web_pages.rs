@@ -44,6 +44,7 @@ pub(super) fn open(
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
         fonts: Arc::new(Fonts::load(&FontChoice::Search)?),
+        kiosk: settings.pages.kiosk.open().map_err(StartError::NamedFiles)?,
         demo: if settings.demo { demo::people() } else { Vec::new() },
         sign_in: settings.sign_in.clone(),
         host_names: host.into_iter().collect(),
