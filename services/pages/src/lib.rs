@@ -10,6 +10,7 @@
 //! | `access` | start links, sign-in, sign-out |
 //! | `my` | a resident's own codes |
 //! | `kiosk`, `staff`, `gate`, `ops` | the pages of devices and operators |
+//! | `checks` | what the pages of checkpoints and gates share: the call of the verifier, the verdict |
 //! | `picture` | codes as images and print sheets |
 //! | `frame`, `lang`, `words` | what all pages share: language, view, texts (Fluent) |
 //! | [`session`], `seal` | sessions as sealed cookies |
@@ -22,6 +23,7 @@ mod access;
 mod acts;
 mod assets;
 mod caller;
+mod checks;
 mod frame;
 mod gate;
 mod guard;
