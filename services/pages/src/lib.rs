@@ -11,6 +11,7 @@
 //! | `my` | a resident's own codes |
 //! | `kiosk`, `staff`, `gate`, `ops` | the pages of devices and operators |
 //! | `picture`, `paper` | codes as images, as print sheets in PDF, and as print sheets in HTML |
+//! | `checks` | what the pages of checkpoints and gates share: the call of the verifier, the verdict |
 //! | `frame`, `lang`, `words` | what all pages share: language, view, texts (Fluent) |
 //! | [`session`], `seal` | sessions as sealed cookies |
 //! | `guard` | applies to every page: the `Host` header, the origin of forms, security headers |
@@ -22,6 +23,7 @@ mod access;
 mod acts;
 mod assets;
 mod caller;
+mod checks;
 mod frame;
 mod gate;
 mod guard;

@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use citycode_access_records::{Entry, Table};
 use citycode_domain::name::mask;
+use citycode_domain::policy::{Acceptance, PlacePolicy};
 use http::StatusCode;
 use http::header::SET_COOKIE;
 use serde::Deserialize;
@@ -146,13 +147,15 @@ pub(crate) async fn sample_identity(site: &Site, name: &str) -> Result<Option<(A
             device(site, "kiosk-1", channel.unwrap_or_default(), Vec::new()).await?
         }
         "staff" => {
-            device(
-                site,
-                "staff-1",
-                String::new(),
-                places().map(|place| place.name.clone()).collect(),
-            )
-            .await?
+            // First the places at which staff compare ID cards.
+            let compares = |place: &PlacePolicy| {
+                let mut accepts = place.accepts.iter();
+                accepts.any(|(_, acceptance)| *acceptance == Acceptance::AfterIdCheck)
+            };
+            let mut places: Vec<_> = places().collect();
+            places.sort_by_key(|place| !compares(place));
+            let places = places.into_iter().map(|place| place.name.clone());
+            device(site, "staff-1", String::new(), places.collect()).await?
         }
         "gate" => {
             let first = places().next().map(|place| place.name.clone());
