@@ -36,17 +36,20 @@ pub enum Table {
     Device,
     /// Invitations of relatives.
     Invitation,
+    /// Readings of ID cards that a kiosk used.
+    CardReading,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::EndedSession,
         Self::EndedPerson,
         Self::StartLink,
         Self::Pairing,
         Self::Device,
         Self::Invitation,
+        Self::CardReading,
     ];
 
     /// Its permanent number in stored keys.
@@ -59,6 +62,7 @@ impl Table {
             Self::Pairing => 4,
             Self::Device => 5,
             Self::Invitation => 6,
+            Self::CardReading => 8,
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::access::LOCAL_MAX_LIFETIME_SECONDS;
+use super::assertion;
 use super::caller::Role;
 use citycode_service_kit::clock::UnixSeconds;
 use citycode_service_kit::entropy::{Draw as _, Entropy};
@@ -21,6 +22,9 @@ use citycode_service_kit::files::{self, FileError};
 const FILE_NAME: &str = "access-authority.key";
 /// The start of the file's only line; the rest is the seed (RFC 8032 §5.1.5, 32 bytes) as unpadded base64url.
 const FILE_PREFIX: &str = "citycode-access-authority-v1 ";
+
+/// Lifetime of an assertion of a demo, in seconds.
+const ASSERTION_SECONDS: i64 = 120;
 
 /// The local admin's subject, which no other token of this machine carries.
 pub(super) const LOCAL_ADMIN: &str = "local-admin";
@@ -226,6 +230,36 @@ impl LocalAuthority {
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some("at+jwt".to_owned());
+        header.kid = Some(self.kid.clone());
+        jsonwebtoken::encode(&header, &claims, &self.signing)
+            .map(Zeroizing::new)
+            .map_err(|_| LocalAuthorityError::Sign)
+    }
+
+    /// Signs an assertion that the person with this ID number was authenticated just now, valid for two minutes. Only a
+    /// demo does so: in production an identity provider states it.
+    ///
+    /// # Errors
+    /// [`LocalAuthorityError::Sign`].
+    pub fn mint_assertion(
+        &self,
+        id_number: &str,
+        method: &str,
+        entropy: &dyn Entropy,
+        now: UnixSeconds,
+    ) -> Result<Zeroizing<String>, LocalAuthorityError> {
+        let jti = BASE64URL_NOPAD.encode(&entropy.array::<16>());
+        let claims = serde_json::json!({
+            "iss": self.issuer(),
+            "aud": super::AUDIENCE,
+            "iat": now.0,
+            "exp": now.plus(ASSERTION_SECONDS).0,
+            "jti": jti,
+            "method": method,
+            "person": assertion::person_claim(&jti, id_number.as_bytes()),
+        });
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.typ = Some(assertion::TYPE.to_owned());
         header.kid = Some(self.kid.clone());
         jsonwebtoken::encode(&header, &claims, &self.signing)
             .map(Zeroizing::new)

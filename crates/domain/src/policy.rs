@@ -24,6 +24,8 @@ pub struct Policy {
     pub name: String,
     /// The label shown to people.
     pub label: Label,
+    /// The telephone number of the help that pages show, if there is one.
+    pub help_telephone: Option<String>,
     /// IANA time zone whose local date determines ages (R12), e.g. `Asia/Shanghai`. The host's time zone is
     /// never used.
     pub time_zone: String,
@@ -52,6 +54,8 @@ pub struct KindPolicy {
     pub name: String,
     /// The label shown to people.
     pub label: Label,
+    /// What a reissue is called in this kind, wherever it is requested; `None` leaves it to the channel.
+    pub reissue_label: Option<Label>,
     /// Validity in seconds from issue, half-open (R7, R11, R16).
     pub validity_seconds: i64,
     /// Whether a phone must show it with a fresh proof by its key (R16).
@@ -150,6 +154,8 @@ pub struct ChannelPolicy {
     pub name: String,
     /// The label shown to people.
     pub label: Label,
+    /// What a reissue is called at this channel; `None` for the usual word.
+    pub reissue_label: Option<Label>,
     /// The actions it allows, by kind.
     pub acts: Vec<(CodeKind, ChannelAct)>,
     /// Whether it may attest a disability certificate or a special group (R12).

@@ -139,6 +139,9 @@ impl<'p> Found<'p> {
             &Both::of(&from.label),
             &Both::of(&to.label),
         );
+        let telephone = Both::new("网页上的帮助电话", "The help telephone of the pages");
+        let numbers = [from, to].map(|policy| policy.help_telephone.as_deref().unwrap_or("—"));
+        self.text("help_telephone", &telephone, numbers[0], numbers[1]);
         let zone = Both::new("计算周岁所用的时区", "The time zone in which ages are counted");
         self.text("time_zone", &zone, &from.time_zone, &to.time_zone);
         let uri = Both::new("状态列表地址的开头", "The prefix of the addresses of status lists");
@@ -207,6 +210,13 @@ impl<'p> Found<'p> {
         }
     }
 
+    /// What a reissue is called.
+    fn reissue(&mut self, this: &Named, labels: [&Option<Label>; 2]) {
+        let [before, after] = labels.map(|label| label.as_ref().map_or(Both::new("补领", "Replace"), Both::of));
+        let subject = this.property("换码名称", "name of a reissue");
+        self.value(&this.field("reissue_label"), &subject, &before, &after);
+    }
+
     fn of_kind(&mut self, before: &KindPolicy, after: &KindPolicy) {
         let this = Named::new(format!("kinds.{}", after.name), &after.label, "kind");
         self.text(
@@ -222,6 +232,7 @@ impl<'p> Found<'p> {
             &labels[0],
             &labels[1],
         );
+        self.reissue(&this, [&before.reissue_label, &after.reissue_label]);
         let validities = [before, after].map(|kind| seconds(kind.validity_seconds));
         self.value(
             &this.field("validity"),
@@ -379,6 +390,7 @@ impl<'p> Found<'p> {
             &labels[0],
             &labels[1],
         );
+        self.reissue(&this, [&before.reissue_label, &after.reissue_label]);
         self.of_acts(before, after);
         self.switch(
             &this.field("attests"),

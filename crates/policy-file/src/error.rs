@@ -106,6 +106,8 @@ pub enum Problem {
         /// The maximum.
         greatest: i64,
     },
+    /// Not a telephone number.
+    Telephone,
     /// Another kind already has this number.
     NumberTaken {
         /// The other kind.
@@ -180,6 +182,9 @@ impl fmt::Display for Problem {
             Self::NotWholeSeconds => f.write_str("must be whole seconds"),
             Self::NumberBounds { least, greatest } => {
                 write!(f, "must be from {least} to {greatest}")
+            }
+            Self::Telephone => {
+                f.write_str("a telephone number has 2 to 20 digits, with spaces, hyphens or a plus sign")
             }
             Self::NumberTaken { by } => write!(f, "the number already belongs to the kind `{by}`"),
             Self::Twice { word } => write!(f, "`{word}` appears here twice"),

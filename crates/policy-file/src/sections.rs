@@ -36,6 +36,7 @@ pub(crate) fn policy(text: &str, table: &DeTable<'_>) -> Parsed<Policy> {
     let known = [
         "name",
         "label",
+        "help_telephone",
         "time_zone",
         "status_base_uri",
         "groups",
@@ -54,6 +55,7 @@ pub(crate) fn policy(text: &str, table: &DeTable<'_>) -> Parsed<Policy> {
     Ok(Policy {
         name: name(file.required("name")?)?,
         label: label(file.required("label")?)?,
+        help_telephone: file.optional("help_telephone").map(telephone).transpose()?,
         time_zone: time_zone(file.required("time_zone")?)?,
         status_base_uri: base_uri(file.required("status_base_uri")?)?,
         places: places(file.required("places")?, &kinds)?,
@@ -65,6 +67,17 @@ pub(crate) fn policy(text: &str, table: &DeTable<'_>) -> Parsed<Policy> {
             .optional("retention")
             .map_or(Ok(RetentionPolicy::default()), retention)?,
     })
+}
+
+/// A telephone number as people dial it: digits, with spaces, hyphens and a plus sign.
+fn telephone(value: &Value<'_>) -> Parsed<String> {
+    let text = value.string()?;
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    let others = text.chars().all(|c| c.is_ascii_digit() || matches!(c, ' ' | '-' | '+'));
+    if !others || !(2..=20).contains(&digits) || text.len() > MAX_NAME_CHARS {
+        return Err(value.problem(Problem::Telephone));
+    }
+    Ok(text.to_owned())
 }
 
 /// Files of earlier releases have no such section.
@@ -127,6 +140,7 @@ fn kind(key: &str, value: &Value<'_>) -> Parsed<KindPolicy> {
     let section = value.section(Some(&[
         "number",
         "label",
+        "reissue_label",
         "validity",
         "device_bound",
         "on_paper",
@@ -142,6 +156,7 @@ fn kind(key: &str, value: &Value<'_>) -> Parsed<KindPolicy> {
         kind,
         name: key.to_owned(),
         label: label(section.required("label")?)?,
+        reissue_label: section.optional("reissue_label").map(label).transpose()?,
         // Ten years, because a signing key must verify for that long.
         validity_seconds: section.required("validity")?.duration_seconds("1s", "3650d")?,
         device_bound: section.flag("device_bound")?,
@@ -304,7 +319,7 @@ fn channels(value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<Vec<ChannelPolicy
 
 fn channel(key: &str, value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<ChannelPolicy> {
     check_name(key, value)?;
-    let section = value.section(Some(&["label", "acts", "attests", "needs_assertion"]))?;
+    let section = value.section(Some(&["label", "reissue_label", "acts", "attests", "needs_assertion"]))?;
     let mut acts = Vec::new();
     if let Some(value) = section.optional("acts") {
         for (name, value) in value.section(None)?.entries(usize::from(CodeKind::MAX))? {
@@ -315,6 +330,7 @@ fn channel(key: &str, value: &Value<'_>, kinds: &[KindPolicy]) -> Parsed<Channel
     Ok(ChannelPolicy {
         name: key.to_owned(),
         label: label(section.required("label")?)?,
+        reissue_label: section.optional("reissue_label").map(label).transpose()?,
         acts,
         attests: section.flag("attests")?,
         needs_assertion: section.flag("needs_assertion")?,

@@ -29,6 +29,8 @@ fn every_mistake_is_reported_with_its_line_and_the_correction() {
         ("max_age = \"60s\"", "max_age = \"60 s\"", "is not a duration"),
         ("max_age = \"60s\"", "max_age = \"2h\"", "from 1s to 1h"),
         ("max_age = \"60s\"", "max_age = \"1500ms\"", "whole seconds"),
+        ("\"12345\"", "\"call us\"", "a telephone number has 2 to 20 digits"),
+        ("\"12345\"", "12345", "needs a"),
         ("number = 2", "number = 1", "already belongs to the kind `live`"),
         ("number = 2", "number = 16", "from 1 to 15"),
         ("number = 2", "number = 0", "from 1 to 15"),

@@ -166,3 +166,20 @@ fn retention_is_optional_and_at_least_a_day() {
         assert!(with(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn pages_name_a_reissue_as_the_city_does() {
+    let policy = parse(SHANGHAI).expect("a policy");
+    assert_eq!(policy.help_telephone.as_deref(), Some("12345"));
+    let of_kind = policy
+        .kind_named("sampling")
+        .and_then(|kind| kind.reissue_label.clone());
+    assert_eq!(of_kind.expect("a label").zh, "重新生成");
+    let of_channel = |name: &str| policy.channel(name).and_then(|channel| channel.reissue_label.clone());
+    assert_eq!(of_channel("kiosk").expect("a label").zh, "补领");
+    assert_eq!(of_channel("pc").expect("a label").zh, "再次申领");
+    assert_eq!(of_channel("counter"), None);
+    // Both are optional.
+    let campus = parse(CAMPUS).expect("a policy");
+    assert_eq!(campus.help_telephone, None);
+}

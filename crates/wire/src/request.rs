@@ -77,6 +77,9 @@ pub enum FieldFault {
     /// A text that is recorded for auditors and seems to contain a number that belongs to a person.
     #[error("must not contain an ID number or a telephone number")]
     PersonalNumber,
+    /// Only meaningful with a code, and there is none.
+    #[error("is only for scans of a code")]
+    WithoutCode,
     /// A period that does not end after its start.
     #[error("must be after the start of the period")]
     EmptyPeriod,

@@ -117,6 +117,20 @@ fn a_code_that_is_too_long_is_unreadable_and_an_invalid_field_of_a_scan_is_named
         (field, fault.to_string().as_str()),
         ("scan_id", "has at most 128 bytes")
     );
+    let card = v1::VerifyRequest {
+        person_differs: true,
+        ..scan(Some(v1::verify_request::Scan::IdCard(String::new())))
+    };
+    assert_eq!(
+        shown(&card),
+        Err(InvalidRequest::new("person_differs", FieldFault::WithoutCode))
+    );
+    let differs = v1::VerifyRequest {
+        person_differs: true,
+        ..code(1)
+    };
+    assert!(ScanRequest::try_from(&differs).is_ok_and(|scan| scan.person_differs));
+
     let good = v1::VerifyRequest {
         device: "d".repeat(128),
         scan_id: "s".repeat(128),
@@ -124,6 +138,7 @@ fn a_code_that_is_too_long_is_unreadable_and_an_invalid_field_of_a_scan_is_named
     };
     let parsed = ScanRequest::try_from(&good).expect("a good request");
     assert_eq!((parsed.id_number, parsed.at, parsed.explain), (None, None, true));
+    assert!(!parsed.person_differs);
 }
 
 /// The fault of a field, of a command that cannot be printed.

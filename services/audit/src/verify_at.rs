@@ -79,7 +79,7 @@ impl Audit {
         let Some(at) = scan.at else {
             return Err(Problem::new(Code::InvalidRequest, "the time to judge for is missing"));
         };
-        let (Shown::Code(text), None) = (scan.shown, scan.id_number) else {
+        let (Shown::Code(text), None, false) = (scan.shown, scan.id_number, scan.person_differs) else {
             return Err(past_not_supported(
                 "ID cards are compared by verifiers, which know the present only; ask about the code alone",
             ));

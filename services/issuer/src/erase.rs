@@ -49,7 +49,10 @@ impl Issuer {
         caught_up.map_err(|error| problem_of_catch_up(&error))?;
         let mut begun = false;
         for dependent in self.authorizer.log.register().dependents_of(holder) {
-            match self.end_relationship(caller, OFFICER, command_id, holder, dependent, now).await {
+            match self
+                .end_relationship(caller, OFFICER, command_id, holder, dependent, now)
+                .await
+            {
                 Ok(()) => begun = true,
                 // The relationship has ended meanwhile, or the dependent was erased.
                 Err(problem) if matches!(problem.code(), Code::RelationshipUnknown | Code::NotRegistered) => {}

@@ -2,7 +2,8 @@
 
 use citycode_auth::Caller;
 use citycode_command_auth::{Received, RequestedParties};
-use citycode_domain::lifecycle::SlotState;
+use citycode_domain::ids::HolderId;
+use citycode_domain::lifecycle::{HolderState, SlotState, guardian_right};
 use citycode_domain::status::Life;
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::problem::{Code, Problem};
@@ -55,13 +56,23 @@ impl Issuer {
                 "no resident with this ID number is registered",
             ));
         }
-        let requested = |slot: &&SlotState| guardian.is_none() || slot.slot.guardian == guardian;
+        let requested = |slot: &&SlotState| {
+            let own = guardian.is_none() || slot.slot.guardian == guardian;
+            own || (query.actionable && self.may_act(&state, slot, guardian, now))
+        };
         let codes = state.slots.iter().filter(requested);
         let codes = codes.map(|slot| self.code_state(slot, now)).collect();
         Ok(ListCodesResponse {
             codes,
             guardian_recorded: guardian.is_some_and(|guardian| state.has_guardian(guardian)),
         })
+    }
+
+    /// Whether a guardian may act on this code of the holder.
+    fn may_act(&self, state: &HolderState, code: &SlotState, guardian: Option<HolderId>, now: Timestamp) -> bool {
+        let kind = self.authorizer.policy.kind(code.slot.kind);
+        let slot = kind.and_then(|kind| guardian_right::slot_for(state, kind, guardian, now).ok());
+        slot == Some(code.slot)
     }
 
     fn code_state(&self, slot: &SlotState, now: Timestamp) -> CodeState {

@@ -111,9 +111,7 @@ impl Issuer {
         let request_digest = RequestDigest::of("unrelate")
             .holder(Some(guardian))
             .holder(Some(dependent));
-        let context = self
-            .authorizer
-            .context(caller, command_id, request_digest, actor, now);
+        let context = self.authorizer.context(caller, command_id, request_digest, actor, now);
         let decide =
             |state: &HolderState, now| relationship::decide_end(state, guardian, now).map_err(problem_of_refusal);
         self.authorizer

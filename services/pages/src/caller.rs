@@ -10,8 +10,10 @@ use std::time::Duration;
 use citycode_auth::{AUDIENCE, Grant, LocalAuthority, Role};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::deadline;
+use citycode_service_kit::entropy::Entropy;
 use citycode_service_kit::problem::Problem;
 use citycode_service_kit::telemetry::current_traceparent;
+use citycode_wire::proto::model::v1::Authentication;
 use data_encoding::HEXLOWER;
 use std::sync::Mutex;
 use tonic::metadata::MetadataValue;
@@ -19,6 +21,8 @@ use zeroize::Zeroizing;
 
 use crate::site::Site;
 
+/// How the pages name the authentication of a demo.
+const METHOD: &str = "demo";
 /// Lifetime of a token in seconds.
 const LIFETIME_SECONDS: i64 = 300;
 /// A token is signed anew when it has been used for so long.
@@ -47,6 +51,16 @@ impl PageCaller {
             card_reader: false,
         }
     }
+
+    /// A kiosk that acts through its channel.
+    pub(crate) fn kiosk(site: &Site, device_id: &str, channel: &str) -> Self {
+        let device = site.seal.name("caller", device_id.as_bytes());
+        Self {
+            subject: format!("pages-kiosk-{}", HEXLOWER.encode(&device)),
+            role: Role::Channel(channel.to_owned()),
+            card_reader: false,
+        }
+    }
 }
 
 /// Where pages get access tokens from.
@@ -56,6 +70,37 @@ pub trait PageTokens: Send + Sync {
     /// # Errors
     /// A [`Problem`]: this deployment gives the caller no token.
     fn token(&self, caller: &PageCaller) -> Result<Zeroizing<String>, Problem>;
+}
+
+/// Where pages get assertions from: an identity provider's statement that a person was authenticated, one per act.
+pub trait AssertionSource: Send + Sync {
+    /// An assertion about the person with this ID number.
+    ///
+    /// # Errors
+    /// A [`Problem`]: there is none.
+    fn assertion(&self, id_number: &str) -> Result<Zeroizing<String>, Problem>;
+}
+
+/// Assertions of a demo, in which anybody on the machine may be anybody.
+pub struct DemoAssertions {
+    /// The authority that the services of the process trust for assertions.
+    pub authority: LocalAuthority,
+    /// The randomness for their ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// The clock for their times.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl AssertionSource for DemoAssertions {
+    fn assertion(&self, id_number: &str) -> Result<Zeroizing<String>, Problem> {
+        let made = self
+            .authority
+            .mint_assertion(id_number, METHOD, &*self.entropy, self.clock.now());
+        made.map_err(|error| {
+            tracing::error!(%error, "an assertion of the demo could not be signed");
+            Problem::internal()
+        })
+    }
 }
 
 /// Tokens of an authority in this process, which the services of the process trust.
@@ -109,6 +154,25 @@ impl PageTokens for LocalPageTokens {
 }
 
 impl Site {
+    /// How the acting person was authenticated, if the channel demands an assertion; a new one for each call.
+    ///
+    /// # Errors
+    /// There is no assertion.
+    pub(crate) fn authentication(&self, channel: &str, id_number: &str) -> Result<Option<Authentication>, Problem> {
+        let needed = self
+            .policy
+            .channel(channel)
+            .is_some_and(|channel| channel.needs_assertion);
+        let Some(source) = self.assertions.as_ref().filter(|_| needed) else {
+            return Ok(None);
+        };
+        let assertion = source.assertion(id_number)?;
+        Ok(Some(Authentication {
+            method: METHOD.to_owned(),
+            assertion: assertion.to_string(),
+        }))
+    }
+
     /// The message as a gRPC request of this caller.
     ///
     /// # Errors

@@ -113,6 +113,10 @@ impl<'a> Frame<'a> {
         self.language().tag()
     }
 
+    pub(crate) fn is_chinese(&self) -> bool {
+        self.language() == Language::Chinese
+    }
+
     /// The value of `data-view`.
     pub(crate) fn view(&self) -> &'static str {
         self.choice.view.word()

@@ -10,7 +10,8 @@
 //! | `access` | start links, sign-in, sign-out |
 //! | `my` | a resident's own codes |
 //! | `kiosk`, `staff`, `gate`, `ops` | the pages of devices and operators |
-//! | `picture` | codes as images and print sheets |
+//! | `picture`, `paper` | codes as images, as print sheets in PDF, and as print sheets in HTML |
+//! | `checks` | what the pages of checkpoints and gates share: the call of the verifier, the verdict |
 //! | `frame`, `lang`, `words` | what all pages share: language, view, texts (Fluent) |
 //! | [`session`], `seal` | sessions as sealed cookies |
 //! | `guard` | applies to every page: the `Host` header, the origin of forms, security headers |
@@ -23,6 +24,7 @@ mod access;
 mod acts;
 mod assets;
 mod caller;
+mod checks;
 mod frame;
 mod gate;
 mod guard;
@@ -31,6 +33,7 @@ mod lang;
 mod limits;
 mod my;
 mod ops;
+mod paper;
 mod picture;
 mod problem_page;
 mod seal;
@@ -40,6 +43,8 @@ mod staff;
 mod when;
 mod words;
 
+pub use access::oidc::SignInSettings;
 pub use access::start::{LIFETIME_SECONDS as START_LINK_SECONDS, StartFor, StartLinks};
-pub use caller::{LocalPageTokens, PageCaller, PageTokens};
+pub use caller::{AssertionSource, DemoAssertions, LocalPageTokens, PageCaller, PageTokens};
+pub use kiosk::settings::{Identification, KioskSettings, PrintFormat};
 pub use site::{DemoPerson, Pages, PagesParts};

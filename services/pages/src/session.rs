@@ -191,22 +191,23 @@ impl Session {
         site.seal.name("person", id_number.as_bytes())
     }
 
+    /// The session in the cookie of an area, if it has not expired. It may have been ended: see [`Session::open`].
+    pub(crate) fn sealed(site: &Site, parts: &Parts, area: Area) -> Option<Self> {
+        let sealed = cookie(parts, area.cookie_name())?;
+        let text = site.seal.open(area.cookie_name(), sealed)?;
+        let session: Self = serde_json::from_slice(&text).ok()?;
+        (session.area == area && site.now() < session.expires_at).then_some(session)
+    }
+
     /// Opens the session of an area, if the request has one that is still valid.
     ///
     /// # Errors
     /// [`PageError::Unavailable`]: it is not known whether the session was ended.
     pub(crate) async fn open(site: &Site, parts: &Parts, area: Area) -> Result<Option<Self>, PageError> {
-        let Some(sealed) = cookie(parts, area.cookie_name()) else {
+        let Some(session) = Self::sealed(site, parts, area) else {
             return Ok(None);
         };
-        let session = site
-            .seal
-            .open(area.cookie_name(), sealed)
-            .and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         let now = site.now();
-        let Some(session) = session.filter(|session| session.area == area && now < session.expires_at) else {
-            return Ok(None);
-        };
         let records = &site.records;
         if records
             .get(Table::EndedSession, session.id.as_bytes(), now)

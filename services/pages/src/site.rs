@@ -13,8 +13,10 @@ use citycode_service_kit::entropy::{Draw as _, Entropy};
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
+use crate::access::oidc::{Provider, SignInSettings};
 use crate::access::start::StartLinks;
-use crate::caller::PageTokens;
+use crate::caller::{AssertionSource, PageTokens};
+use crate::kiosk::settings::KioskSettings;
 use crate::limits::Limits;
 use crate::seal::Seal;
 use crate::words::Words;
@@ -39,6 +41,8 @@ pub struct PagesParts {
     pub policy: Arc<Policy>,
     /// Access tokens for the calls of pages.
     pub tokens: Arc<dyn PageTokens>,
+    /// Assertions about people for channels that demand them; without a source those channels are not offered.
+    pub assertions: Option<Arc<dyn AssertionSource>>,
     /// The records of sessions and devices.
     pub records: Arc<dyn AccessRecords>,
     /// The key of sealed cookies, the same for all portals of a city.
@@ -49,8 +53,12 @@ pub struct PagesParts {
     pub entropy: Arc<dyn Entropy>,
     /// The fonts of pictures and print sheets.
     pub fonts: Arc<Fonts>,
+    /// How kiosks identify people and print.
+    pub kiosk: KioskSettings,
     /// The sample residents; empty unless this is a demo.
     pub demo: Vec<DemoPerson>,
+    /// How people sign in through a provider, if they do.
+    pub sign_in: Option<SignInSettings>,
     /// Host names under which the pages are served, beside loopback and addresses: for example `code.example.org`.
     pub host_names: Vec<String>,
     /// Whether browsers reach the pages over TLS, so that cookies are sent over TLS only.
@@ -63,6 +71,7 @@ pub(crate) struct Site {
     pub(crate) policy: Arc<Policy>,
     pub(crate) zone: TimeZone,
     pub(crate) tokens: Arc<dyn PageTokens>,
+    pub(crate) assertions: Option<Arc<dyn AssertionSource>>,
     pub(crate) records: Arc<dyn AccessRecords>,
     pub(crate) seal: Seal,
     pub(crate) clock: Arc<dyn Clock>,
@@ -70,7 +79,10 @@ pub(crate) struct Site {
     pub(crate) fonts: Arc<Fonts>,
     pub(crate) words: Words,
     pub(crate) limits: Limits,
+    pub(crate) kiosk: KioskSettings,
+    pub(crate) kiosk_tries: kiosk::Tries,
     pub(crate) demo: Vec<DemoPerson>,
+    pub(crate) provider: Option<Provider>,
     pub(crate) host_names: Vec<String>,
     secure: bool,
 }
@@ -111,26 +123,33 @@ pub struct Pages {
 
 impl Pages {
     /// Builds all routes once.
-    #[must_use]
-    pub fn new(parts: PagesParts) -> Self {
+    ///
+    /// # Errors
+    /// Why the settings of the sign-in cannot be used.
+    pub fn new(parts: PagesParts) -> Result<Self, String> {
         let PagesParts {
             clients,
             policy,
             tokens,
+            assertions,
             records,
             session_key,
             clock,
             entropy,
             fonts,
+            kiosk,
             demo,
+            sign_in,
             host_names,
             secure,
         } = parts;
+        let provider = sign_in.map(Provider::new).transpose()?;
         let site = Arc::new(Site {
             clients,
             zone: citycode_policy_file::time_zone(&policy.time_zone).unwrap_or(TimeZone::UTC),
             policy,
             tokens,
+            assertions,
             records,
             seal: Seal::new(&session_key),
             clock,
@@ -138,7 +157,10 @@ impl Pages {
             fonts,
             words: Words::built_in(),
             limits: Limits::new(),
+            kiosk,
+            kiosk_tries: kiosk::Tries::default(),
             demo,
+            provider,
             host_names,
             secure,
         });
@@ -152,10 +174,10 @@ impl Pages {
             .layer(from_fn_with_state(Arc::clone(&site), problem_page::show_errors))
             .layer(from_fn_with_state(Arc::clone(&site), guard::check))
             .with_state(Arc::clone(&site));
-        Self {
+        Ok(Self {
             start_links: StartLinks(site),
             router: pages.merge(assets::routes()),
-        }
+        })
     }
 
     /// Makes start links.

@@ -14,6 +14,7 @@ mod loss_journal;
 mod losses;
 mod mark_keeper;
 mod marks;
+mod page_settings;
 mod parts;
 mod past_lists;
 mod recovery;

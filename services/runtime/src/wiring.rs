@@ -115,6 +115,8 @@ pub enum StartError {
     AccessRecords(#[from] citycode_access_records::Unavailable),
     #[error("the fonts for print sheets cannot be used: {0}")]
     Fonts(#[from] citycode_qr::FontError),
+    #[error("the sign-in of the pages cannot be used: {0}")]
+    SignIn(String),
     #[error("--demo: {0}")]
     Demo(String),
     #[error(transparent)]

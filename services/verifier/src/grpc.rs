@@ -10,7 +10,7 @@ use citycode_service_kit::deadline;
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::model::v1 as model;
 use citycode_wire::proto::verifier::v1::verifier_service_server::VerifierService;
-use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
+use citycode_wire::proto::verifier::v1::{GetKnowledgeRequest, GetKnowledgeResponse, VerifyRequest, VerifyResponse};
 use citycode_wire::request::{InvalidRequest, ScanRequest};
 use citycode_wire::verdict::problem_answer;
 use futures::Stream;
@@ -53,6 +53,15 @@ impl VerifierService for VerifierGrpc {
             scans: Some(scans),
             answers: VecDeque::new(),
         })))
+    }
+
+    async fn get_knowledge(
+        &self,
+        request: Request<GetKnowledgeRequest>,
+    ) -> Result<Response<GetKnowledgeResponse>, Status> {
+        let caller = caller(&request)?;
+        let answer = self.0.knowledge(&caller, request.get_ref());
+        Ok(Response::new(answer.map_err(Problem::of_query)?))
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `memory` | the cache of verified tokens |
 //! | [`freshness`] | the proved age of the state |
 //! | [`scan`] | the request path of one scan |
+//! | `knowledge` | the age of the state, for the display of a place |
 //! | `undelivered` | whether a token that is not in the log is forged |
 //! | `wrong_cards` | the limit on ID cards that are tried against a code |
 //! | [`grpc`] | the gRPC API |
@@ -17,6 +18,7 @@
 mod fold;
 pub mod freshness;
 pub mod grpc;
+mod knowledge;
 mod measures;
 mod memory;
 mod request;
@@ -26,4 +28,4 @@ mod wrong_cards;
 
 pub use fold::VerifierFold;
 pub use freshness::{Freshness, FreshnessWatch, Known};
-pub use scan::{Answer, Scan, Verifier, VerifierParts, When};
+pub use scan::{Answer, PresentedCard, Scan, Verifier, VerifierParts, When};

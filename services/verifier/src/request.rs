@@ -17,7 +17,7 @@ use citycode_wire::proto::verifier::v1::VerifyResponse;
 use citycode_wire::request::{ScanRequest, Shown};
 use citycode_wire::verdict::{ReadCode, VerdictAnswer};
 
-use crate::scan::{Answer, Scan, Verifier, When};
+use crate::scan::{Answer, PresentedCard, Scan, Verifier, When};
 use crate::wrong_cards::HeldCard;
 
 /// While the vault or the records do not answer, every scan fails in the same way.
@@ -104,10 +104,15 @@ impl Verifier {
         let asked = self.authorize(caller, request)?;
         let judged = match (request.shown, request.id_number) {
             (Shown::IdCard(number), _) => self.card(caller, asked, number).await?,
-            (Shown::Code(text), None) => self.judge_with_wait(caller, asked, text).await,
+            (Shown::Code(text), _) if request.person_differs => {
+                self.judge_with_wait(caller, asked, text, PresentedCard::PersonDiffers)
+                    .await
+            }
+            (Shown::Code(text), None) => self.judge_with_wait(caller, asked, text, PresentedCard::Absent).await,
             (Shown::Code(text), Some(card)) => self.shown_code_with_card(caller, asked, text, card).await?,
         };
-        if !asked.registers() {
+        // A person who does not match is never answered as registered, also if the same scan was registered before.
+        if !asked.registers() || request.person_differs {
             return Ok(self.record_and_respond(caller, asked, &judged.answer, request));
         }
         self.count(asked, &judged.answer);
@@ -128,7 +133,12 @@ impl Verifier {
         let (Shown::Code(text), None, false) = (request.shown, request.id_number, asked.registers()) else {
             return None;
         };
-        let judged = self.judged(asked, text, None, asked.when);
+        let card = if request.person_differs {
+            PresentedCard::PersonDiffers
+        } else {
+            PresentedCard::Absent
+        };
+        let judged = self.judged(asked, text, card, asked.when);
         if judged.answer.undelivered {
             return None;
         }
@@ -152,13 +162,7 @@ impl Verifier {
 
     /// Checks who may verify what, where and for which time.
     fn authorize<'a>(&'a self, caller: &'a Caller, request: &ScanRequest<'a>) -> Result<AuthorizedScan<'a>, Problem> {
-        let place = self.policy.place(request.place).ok_or_else(|| {
-            let known: Vec<_> = self.policy.places.iter().map(|place| place.name.as_str()).collect();
-            Problem::new(
-                Code::UnknownPlace,
-                format!("the policy has no such place; it has {}", known.join(", ")),
-            )
-        })?;
+        let place = self.known_place(request.place)?;
         let device = self.device(caller, place, request)?;
         if request.at.is_some() && !(caller.is_auditor() || caller.is_admin()) {
             return Err(Problem::new(
@@ -173,6 +177,20 @@ impl Verifier {
             scan_id: request.scan_id,
             when: when(request.at, started)?,
             started,
+        })
+    }
+
+    /// The place with this name.
+    ///
+    /// # Errors
+    /// `unknown_place`.
+    pub(crate) fn known_place(&self, name: &str) -> Result<&PlacePolicy, Problem> {
+        self.policy.place(name).ok_or_else(|| {
+            let known: Vec<_> = self.policy.places.iter().map(|place| place.name.as_str()).collect();
+            Problem::new(
+                Code::UnknownPlace,
+                format!("the policy has no such place; it has {}", known.join(", ")),
+            )
         })
     }
 
@@ -229,11 +247,17 @@ impl Verifier {
 
     /// Judges a code. If it is not in the state yet, it is judged again once it is there or proved to be forged, if
     /// that happens soon.
-    async fn judge_with_wait(&self, caller: &Caller, asked: AuthorizedScan<'_>, text: &str) -> Judged {
-        let judged = self.judged(asked, text, None, asked.when);
+    async fn judge_with_wait(
+        &self,
+        caller: &Caller,
+        asked: AuthorizedScan<'_>,
+        text: &str,
+        card: PresentedCard<'_>,
+    ) -> Judged {
+        let judged = self.judged(asked, text, card, asked.when);
         match judged.answer.claims.filter(|_| judged.answer.undelivered) {
             Some(claims) if self.proved_since(&caller.id, &claims, asked.started).await => {
-                self.judged(asked, text, None, self.when_now(asked.when))
+                self.judged(asked, text, card, self.when_now(asked.when))
             }
             _ => judged,
         }
@@ -250,7 +274,7 @@ impl Verifier {
     ) -> Result<Judged, Problem> {
         let card = self.id_number(card)?;
         self.limits.count_person(caller, &card, asked.started.monotonic)?;
-        let judged = self.judge_with_wait(caller, asked, text).await;
+        let judged = self.judge_with_wait(caller, asked, text, PresentedCard::Absent).await;
         // The card is compared last (R23): codes that are refused or cannot be checked need no records.
         if !matches!(
             judged.answer.verdict.decision,
@@ -270,7 +294,8 @@ impl Verifier {
         let _guard = self.wrong_cards.lock(&held).await;
         self.wrong_cards.open(&held).await?;
         // The records may have answered slowly, so the freshness is read again.
-        let judged = self.judged(asked, text, Some(card.as_bytes()), self.when_now(asked.when));
+        let card = PresentedCard::Number(card.as_bytes());
+        let judged = self.judged(asked, text, card, self.when_now(asked.when));
         if judged.answer.verdict.reason == Reason::IdMismatch {
             self.wrong_cards.count(&held).await?;
             if asked.is_recorded() {
@@ -280,12 +305,12 @@ impl Verifier {
         Ok(judged)
     }
 
-    fn judged(&self, asked: AuthorizedScan<'_>, text: &str, id_number: Option<&[u8; 18]>, when: When) -> Judged {
+    fn judged(&self, asked: AuthorizedScan<'_>, text: &str, card: PresentedCard<'_>, when: When) -> Judged {
         let place = asked.place;
         let answer = self.scan(&Scan {
             place,
             text,
-            id_number,
+            card,
             when,
         });
         let shown = || match &answer.claims {
@@ -427,7 +452,7 @@ fn when(at: Option<i64>, asked: ClockReading) -> Result<When, Problem> {
 }
 
 /// An age in steps that are too coarse to distinguish partitions.
-fn rounded_up(age_ms: u64) -> u64 {
+pub(crate) fn rounded_up(age_ms: u64) -> u64 {
     age_ms.checked_next_multiple_of(SHOWN_AGE_STEP_MS).unwrap_or(u64::MAX)
 }
 

@@ -86,10 +86,32 @@ pub struct Scan<'a> {
     pub place: &'a PlacePolicy,
     /// The text that the scanner read.
     pub text: &'a str,
-    /// The number of the ID card that was read with it: 18 characters, normalised.
-    pub id_number: Option<&'a [u8; 18]>,
+    /// The ID card that was presented with it.
+    pub card: PresentedCard<'a>,
     /// The instant to judge at.
     pub when: When,
+}
+
+/// The ID card that was presented with a code.
+#[derive(Clone, Copy)]
+pub enum PresentedCard<'a> {
+    /// None.
+    Absent,
+    /// Its number was read: 18 characters, normalised. Personal.
+    Number(&'a [u8; 18]),
+    /// Staff found that the person does not match the card, whatever its number is.
+    PersonDiffers,
+}
+
+/// It does not show the number.
+impl std::fmt::Debug for PresentedCard<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "Absent",
+            Self::Number(_) => "Number(…)",
+            Self::PersonDiffers => "PersonDiffers",
+        })
+    }
 }
 
 /// The instant of a verdict.
@@ -324,10 +346,11 @@ impl Verifier {
         }
     }
 
-    /// Compares the ID card that was read with a code with the code's commitment.
+    /// Compares the ID card that was presented with a code with the code's commitment.
     fn id_check(&self, scan: &Scan<'_>, claims: &CodeClaims) -> IdCheck {
-        match (scan.id_number, claims.id_commitment) {
-            (Some(number), Some(commitment)) => {
+        match (scan.card, claims.id_commitment) {
+            (PresentedCard::PersonDiffers, _) => IdCheck::Mismatch,
+            (PresentedCard::Number(number), Some(commitment)) => {
                 if id_commitment_matches(commitment, &self.id_check_key, claims.code_id, number) {
                     IdCheck::Match
                 } else {

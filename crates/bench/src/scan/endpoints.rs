@@ -15,7 +15,9 @@ use citycode_service_kit::shutdown::Signal;
 use citycode_verifier::grpc::VerifierGrpc;
 use citycode_wire::proto::verifier::v1::verifier_service_client::VerifierServiceClient;
 use citycode_wire::proto::verifier::v1::verifier_service_server::{VerifierService, VerifierServiceServer};
-use citycode_wire::proto::verifier::v1::{Reason, VerifyRequest, VerifyResponse, verify_request::Scan};
+use citycode_wire::proto::verifier::v1::{
+    GetKnowledgeRequest, GetKnowledgeResponse, Reason, VerifyRequest, VerifyResponse, verify_request::Scan,
+};
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Routes;
@@ -191,6 +193,10 @@ impl VerifierService for Echo {
         Ok(Response::new(Box::pin(
             request.into_inner().map_ok(move |_| answer.clone()),
         )))
+    }
+
+    async fn get_knowledge(&self, _: Request<GetKnowledgeRequest>) -> Result<Response<GetKnowledgeResponse>, Status> {
+        Err(Status::unimplemented("it answers scans only"))
     }
 }
 

@@ -20,7 +20,7 @@ use citycode_service_kit::entropy::{Draw as _, Entropy, OsEntropy};
 use citycode_testkit::commit_of;
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
-use citycode_verifier::{FreshnessWatch, Scan, Verifier, VerifierParts, When};
+use citycode_verifier::{FreshnessWatch, PresentedCard, Scan, Verifier, VerifierParts, When};
 
 use crate::folder;
 
@@ -123,7 +123,7 @@ impl Gate {
         Scan {
             place,
             text,
-            id_number: None,
+            card: PresentedCard::Absent,
             when: When::Now(self.clock.reading()),
         }
     }

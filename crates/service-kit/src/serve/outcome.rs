@@ -12,7 +12,7 @@ use tonic::metadata::MetadataMap;
 use crate::problem::{Code, Outcome, Problem};
 
 /// gRPC methods that change nothing. Every other method of our services may.
-pub const READ_ONLY_METHODS: [&str; 18] = [
+pub const READ_ONLY_METHODS: [&str; 19] = [
     "/citycode.audit.v1.AuditService/CheckLog",
     "/citycode.audit.v1.AuditService/Codes",
     "/citycode.audit.v1.AuditService/Explain",
@@ -31,6 +31,7 @@ pub const READ_ONLY_METHODS: [&str; 18] = [
     "/citycode.revocation.v1.RevocationService/GetStatusList",
     "/citycode.revocation.v1.RevocationService/ListStatusKeys",
     "/citycode.revocation.v1.RevocationService/ListStatusLists",
+    "/citycode.verifier.v1.VerifierService/GetKnowledge",
 ];
 /// POST paths of the JSON API that change nothing. Every other one may.
 pub const READ_ONLY_POSTS: [&str; 11] = [

@@ -230,6 +230,8 @@ pub struct ListCodesQuery {
     pub id_number: String,
     /// The ID number of a guardian, for this guardian's codes only, unchecked. Personal.
     pub guardian_id_number: Option<String>,
+    /// Whether the holder's own codes on which this guardian may act are listed too.
+    pub actionable: bool,
 }
 
 impl TryFrom<v1::ListCodesRequest> for ListCodesQuery {
@@ -241,6 +243,7 @@ impl TryFrom<v1::ListCodesRequest> for ListCodesQuery {
             authentication: authentication("authentication.method", request.authentication)?,
             id_number: request.id_number,
             guardian_id_number: given(request.guardian_id_number),
+            actionable: request.actionable,
         })
     }
 }

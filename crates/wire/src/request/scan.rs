@@ -21,6 +21,8 @@ pub struct ScanRequest<'a> {
     pub at: Option<i64>,
     /// Whether the answer explains its reason.
     pub explain: bool,
+    /// Whether staff found that the person does not match the ID card; only with a code.
+    pub person_differs: bool,
 }
 
 /// What was presented at a place. Personal where it is a card: `Debug` does not show it.
@@ -53,6 +55,9 @@ impl<'a> TryFrom<&'a v1::VerifyRequest> for ScanRequest<'a> {
             Some(v1::verify_request::Scan::IdCard(number)) => Shown::IdCard(number),
             None => return Err(InvalidRequest::new("scan", FieldFault::Missing)),
         };
+        if request.person_differs && matches!(shown, Shown::IdCard(_)) {
+            return Err(InvalidRequest::new("person_differs", FieldFault::WithoutCode));
+        }
         let device = request.device.as_str();
         if device.len() > DEVICE.max || !device.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidRequest::new("device", FieldFault::Device));
@@ -68,6 +73,7 @@ impl<'a> TryFrom<&'a v1::VerifyRequest> for ScanRequest<'a> {
             scan_id: &request.scan_id,
             at: request.at,
             explain: !request.omit_explanation,
+            person_differs: request.person_differs,
         })
     }
 }

@@ -42,6 +42,9 @@ pub(crate) struct VerifyArgs {
     /// The number on the ID card that was shown with the code.
     #[arg(long, value_name = "N, - or @FILE")]
     id_number: Option<IdNumberArg>,
+    /// The person does not match the ID card: a code that would admit is refused, and the scan is recorded.
+    #[arg(long, conflicts_with_all = ["id_card", "id_number", "lines"])]
+    person_differs: bool,
     /// The scanning device.
     #[arg(long)]
     device: Option<String>,
@@ -83,6 +86,7 @@ fn request(args: &VerifyArgs, code: Option<&String>) -> Result<Value, Failure> {
         ("code", maybe(code)),
         ("id_card", maybe_number("--id-card", args.id_card.as_ref())?),
         ("id_number", maybe_number("--id-number", args.id_number.as_ref())?),
+        ("person_differs", args.person_differs.then_some(Value::Bool(true))),
         ("device", maybe(args.device.as_ref())),
         ("scan_id", maybe(args.scan_id.as_ref())),
         ("at", args.at.map(|at| Value::from(at.to_string()))),

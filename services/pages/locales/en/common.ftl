@@ -97,3 +97,6 @@ pair-title = Pairing code
 pair-choose = What is this device?
 pair-text = An administrator types this code under “Operations › Devices”, and chooses the device's channel or places.
 pair-time = It works for 5 minutes; the page opens by itself once the device is paired.
+signed-in = You are signed in
+continue = Continue
+sign-in-provider = You sign in at the identity provider; this system never sees your password.

@@ -20,9 +20,6 @@ state-reported-lost = Reported lost
 state-revoked = Revoked
 
 reissue = Replace
-reissue-channel-pc = Apply again
-reissue-channel-app = Apply again
-reissue-kind-sampling = Regenerate
 end-title = Replace or report lost
 dies-at-once = This code stops working at once
 others-stay = Your other codes stay as they are.

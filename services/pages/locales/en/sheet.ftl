@@ -9,4 +9,6 @@ sheet-loss-where = Report it where it was issued; you or your family may, withou
 sheet-loss-effect = Once reported or reissued, this sheet is void at once.
 sheet-use = How to use it
 sheet-use-text = Do not mark the symbol; do not lend it.
+sheet-before = Valid until { $time } on
+sheet-if-lost = If it is lost, report it at any kiosk or online, without this sheet.
 sheet-footer = Printing it again does not change its validity.

@@ -97,3 +97,6 @@ pair-title = 配对码
 pair-choose = 这台设备用作什么？
 pair-text = 请管理人员在“运行管理 › 设备”中输入此码，并选择本设备的渠道或场所。
 pair-time = 此码 5 分钟内有效，配对后自动打开。
+signed-in = 已登录
+continue = 继续
+sign-in-provider = 登录由城市的身份认证平台完成，本系统不保存您的密码。

@@ -20,9 +20,6 @@ state-reported-lost = 已挂失
 state-revoked = 已注销
 
 reissue = 补领
-reissue-channel-pc = 再次申领
-reissue-channel-app = 再次申领
-reissue-kind-sampling = 重新生成
 end-title = 换码与挂失
 dies-at-once = 办理后，这张码立即失效
 others-stay = 您的其他码不受影响。

@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use citycode_access_records::{Entry, Table};
 use citycode_domain::name::mask;
+use citycode_domain::policy::{Acceptance, PlacePolicy};
 use http::StatusCode;
 use http::header::SET_COOKIE;
 use serde::Deserialize;
@@ -16,15 +17,19 @@ use crate::problem_page::PageError;
 use crate::session::{Area, Device, Operator, Resident, Session, Who};
 use crate::site::{SharedSite, Site};
 
-/// How long a demo's devices are paired, in seconds.
-const DEMO_DEVICE_SECONDS: i64 = 365 * 86_400;
+/// How long a device is recorded, in seconds.
+const DEVICE_SECONDS: i64 = 365 * 86_400;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignIn<'a> {
     f: Frame<'a>,
     people: Vec<Person>,
+    /// Whether people sign in through a provider.
+    provider: bool,
     identities: [&'static str; 8],
+    /// The area that the reader wanted.
+    area: &'static str,
     to: String,
 }
 
@@ -51,6 +56,8 @@ const IDENTITIES: [&str; 8] = [
 pub(super) struct Wanted {
     #[serde(default)]
     to: String,
+    #[serde(default)]
+    area: String,
 }
 
 pub(super) async fn show(State(site): SharedSite, choice: Choice, Query(wanted): Query<Wanted>) -> Response {
@@ -67,7 +74,13 @@ pub(super) async fn show(State(site): SharedSite, choice: Choice, Query(wanted):
     let people = people.collect();
     let signing_in = SignIn {
         people,
+        provider: site.provider.is_some(),
         identities: IDENTITIES,
+        area: match wanted.area.as_str() {
+            "ops" => "ops",
+            "staff" => "staff",
+            _ => "my",
+        },
         to,
         f,
     };
@@ -134,13 +147,15 @@ pub(crate) async fn sample_identity(site: &Site, name: &str) -> Result<Option<(A
             device(site, "kiosk-1", channel.unwrap_or_default(), Vec::new()).await?
         }
         "staff" => {
-            device(
-                site,
-                "staff-1",
-                String::new(),
-                places().map(|place| place.name.clone()).collect(),
-            )
-            .await?
+            // First the places at which staff compare ID cards.
+            let compares = |place: &PlacePolicy| {
+                let mut accepts = place.accepts.iter();
+                accepts.any(|(_, acceptance)| *acceptance == Acceptance::AfterIdCheck)
+            };
+            let mut places: Vec<_> = places().collect();
+            places.sort_by_key(|place| !compares(place));
+            let places = places.into_iter().map(|place| place.name.clone());
+            device(site, "staff-1", String::new(), places.collect()).await?
         }
         "gate" => {
             let first = places().next().map(|place| place.name.clone());
@@ -168,18 +183,29 @@ async fn device(site: &Site, id: &str, channel: String, places: Vec<String>) -> 
         channel,
         places,
     };
-    let value = serde_json::to_vec(&device).unwrap_or_default();
-    let now = site.now();
-    let entry = Entry {
-        value: &value,
-        expires_at: now + DEMO_DEVICE_SECONDS,
-    };
-    site.records.create(Table::Device, id.as_bytes(), entry, now).await?;
+    record_device(site, &device).await?;
     Ok(Who::Device(device))
 }
 
+/// Records a device, unless it is recorded.
+///
+/// # Errors
+/// The records cannot be written.
+pub(super) async fn record_device(site: &Site, device: &Device) -> Result<(), PageError> {
+    let value = serde_json::to_vec(device).unwrap_or_default();
+    let now = site.now();
+    let entry = Entry {
+        value: &value,
+        expires_at: now + DEVICE_SECONDS,
+    };
+    site.records
+        .create(Table::Device, device.id.as_bytes(), entry, now)
+        .await?;
+    Ok(())
+}
+
 /// The path if it is one of a page of ours, else nothing: nobody is sent to another site.
-fn page_of_ours(path: &str) -> &str {
+pub(super) fn page_of_ours(path: &str) -> &str {
     let plain = path
         .bytes()
         .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'_' | b'-'));

@@ -101,8 +101,8 @@ impl<'a> Act<'a> {
         let device_key = BASE64URL_NOPAD.decode(device_key.as_bytes()).unwrap_or_default();
         let request = IssueRequest {
             command_id: self.command_id.clone(),
+            authentication: self.site.authentication(&channel, &self.subject.resident.id_number)?,
             channel,
-            authentication: None,
             kind: self.kind.name.clone(),
             id_number: self.subject.holder().to_owned(),
             guardian_id_number: self.subject.guardian().to_owned(),
@@ -119,8 +119,8 @@ impl<'a> Act<'a> {
         let (channel, caller) = self.through(&[ChannelAct::Reprint])?;
         let request = ReprintRequest {
             command_id: self.command_id.clone(),
+            authentication: self.site.authentication(&channel, &self.subject.resident.id_number)?,
             channel,
-            authentication: None,
             kind: self.kind.name.clone(),
             id_number: self.subject.holder().to_owned(),
             guardian_id_number: self.subject.guardian().to_owned(),
@@ -135,8 +135,8 @@ impl<'a> Act<'a> {
         let (channel, caller) = self.through(&[ChannelAct::ReportLoss])?;
         let request = ReportLossRequest {
             command_id: self.command_id.clone(),
+            authentication: self.site.authentication(&channel, &self.subject.resident.id_number)?,
             channel,
-            authentication: None,
             kind: self.kind.name.clone(),
             id_number: self.subject.holder().to_owned(),
             guardian_id_number: self.subject.guardian().to_owned(),

@@ -67,7 +67,7 @@ pub(super) async fn show(
     let act_name = if act == "loss" {
         f.t("report-loss")
     } else {
-        reissue_name(&f, kind, &channel.name)
+        reissue_name(&f, kind, channel)
     };
     let confirm = Confirm {
         label: f.label(&kind.label),

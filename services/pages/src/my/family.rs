@@ -196,9 +196,9 @@ pub(super) async fn consent(
     let caller = PageCaller::resident(&site, &signed_in.who.id_number, &channel);
     let request = RelateRequest {
         command_id,
+        guardian_authentication: site.authentication(&channel, &invitation.guardian)?,
+        dependent_authentication: site.authentication(&channel, &invitation.dependent)?,
         channel,
-        guardian_authentication: None,
-        dependent_authentication: None,
         guardian_id_number: invitation.guardian,
         dependent_id_number: invitation.dependent,
     };
@@ -231,8 +231,8 @@ pub(super) async fn end(
     let caller = PageCaller::resident(&site, &signed_in.who.id_number, &channel);
     let request = UnrelateRequest {
         command_id,
+        authentication: site.authentication(&channel, &signed_in.who.id_number)?,
         channel,
-        authentication: None,
         guardian_id_number: guardian,
         dependent_id_number: signed_in.who.id_number.clone(),
     };
@@ -340,10 +340,11 @@ async fn is_related(site: &Site, resident: &Resident, relative: &str) -> Result<
     let caller = PageCaller::resident(site, &resident.id_number, &channel.name);
     let request = ListCodesRequest {
         channel: channel.name.clone(),
-        authentication: None,
+        authentication: site.authentication(&channel.name, &resident.id_number)?,
         id_number: relative.to_owned(),
         guardian_id_number: resident.id_number.clone(),
         question_id: Vec::new(),
+        actionable: false,
     };
     let mut issuer = site.clients.issuer.clone();
     let answer = issuer.list_codes(site.request(&caller, request)?).await?;

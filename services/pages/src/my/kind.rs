@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::request::Parts;
 use axum::response::Response;
-use citycode_domain::policy::{ChannelAct, KindPolicy};
+use citycode_domain::policy::{ChannelAct, ChannelPolicy, KindPolicy};
 use citycode_wire::proto::issuer::v1::{CodeLife, CodeState};
 use http::StatusCode;
 use serde::Deserialize;
@@ -167,7 +167,7 @@ impl Offers {
             get: !valid && !held && !shared && may(ChannelAct::Issue),
             reissue: valid && !shared && reissue.is_some(),
             reissue_name: reissue
-                .map(|channel| reissue_name(f, kind, &channel.name))
+                .map(|channel| reissue_name(f, kind, channel))
                 .unwrap_or_default(),
             loss: (valid || held) && may(ChannelAct::ReportLoss),
             show: valid && !kind.device_bound && may(ChannelAct::Reprint),
@@ -184,12 +184,9 @@ impl Offers {
 }
 
 /// What a reissue is called for this kind at this channel.
-pub(super) fn reissue_name(f: &Frame<'_>, kind: &KindPolicy, channel: &str) -> String {
-    let words = &f.site.words;
-    let find = |id: String| words.find(f.language(), &id, &[]);
-    find(format!("reissue-kind-{}", kind.name))
-        .or_else(|| find(format!("reissue-channel-{channel}")))
-        .unwrap_or_else(|| f.t("reissue"))
+pub(crate) fn reissue_name(f: &Frame<'_>, kind: &KindPolicy, channel: &ChannelPolicy) -> String {
+    let label = kind.reissue_label.as_ref().or(channel.reissue_label.as_ref());
+    label.map_or_else(|| f.t("reissue"), |label| f.label(label))
 }
 
 pub(super) async fn show(

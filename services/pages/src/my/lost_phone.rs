@@ -171,7 +171,7 @@ async fn report_one(site: &Site, resident: &Resident, bound: &Bound, command_id:
     let request = ReportLossRequest {
         command_id,
         channel: channel.name.clone(),
-        authentication: None,
+        authentication: site.authentication(&channel.name, &resident.id_number)?,
         kind: kind.name.clone(),
         id_number: subject.holder().to_owned(),
         guardian_id_number: subject.guardian().to_owned(),

@@ -10,6 +10,11 @@ mod lost_phone;
 mod queries;
 mod subject;
 
+pub(crate) use kind::reissue_name;
+pub(crate) use subject::{state_icon, state_word};
+
+pub(crate) use crate::access::sign_in::masked;
+
 use std::sync::Arc;
 
 use axum::Router;

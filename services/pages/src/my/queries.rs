@@ -41,8 +41,8 @@ pub(super) async fn show(
     let caller = PageCaller::resident(&site, &resident.id_number, &channel);
     let request = ListQueriesAboutRequest {
         purpose: String::new(),
-        channel,
-        authentication: None,
+        channel: channel.clone(),
+        authentication: site.authentication(&channel, &resident.id_number)?,
         id_number: resident.id_number.clone(),
         question_id: Vec::new(),
     };

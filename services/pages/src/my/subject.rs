@@ -71,11 +71,9 @@ impl<'a> Subject<'a> {
 
 /// The channels of these pages, in the order of the policy: those at which nobody attests, because no clerk is there.
 fn channels(site: &Site) -> impl Iterator<Item = &ChannelPolicy> {
-    // An identity provider's assertion for each act is not available to these pages yet.
-    site.policy
-        .channels
-        .iter()
-        .filter(|channel| !channel.attests && !channel.needs_assertion)
+    let offered = |channel: &&ChannelPolicy| !channel.needs_assertion || site.assertions.is_some();
+    let unattended = site.policy.channels.iter().filter(|channel| !channel.attests);
+    unattended.filter(offered)
 }
 
 /// The first channel of these pages that may do the act in this kind.
@@ -100,10 +98,11 @@ pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<C
     let caller = PageCaller::resident(site, &subject.resident.id_number, &channel.name);
     let request = ListCodesRequest {
         channel: channel.name.clone(),
-        authentication: None,
+        authentication: site.authentication(&channel.name, &subject.resident.id_number)?,
         id_number: subject.holder().to_owned(),
         guardian_id_number: subject.guardian().to_owned(),
         question_id: Vec::new(),
+        actionable: true,
     };
     let mut issuer = site.clients.issuer.clone();
     let answer = issuer.list_codes(site.request(&caller, request)?).await?.into_inner();
@@ -137,7 +136,7 @@ pub(super) fn last_of<'a>(codes: &'a [CodeState], kind: &KindPolicy, subject: &S
 }
 
 /// What the state of a code is called in attributes.
-pub(super) fn state_word(code: Option<&CodeState>) -> &'static str {
+pub(crate) fn state_word(code: Option<&CodeState>) -> &'static str {
     match code.map(CodeState::state) {
         None | Some(CodeLife::Unspecified) => "none",
         Some(CodeLife::Valid) => "valid",
@@ -150,7 +149,7 @@ pub(super) fn state_word(code: Option<&CodeState>) -> &'static str {
 }
 
 /// The icon of a state.
-pub(super) fn state_icon(state: &str) -> &'static str {
+pub(crate) fn state_icon(state: &str) -> &'static str {
     match state {
         "valid" => "check",
         "suspended" => "pause",

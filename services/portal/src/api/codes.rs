@@ -201,6 +201,7 @@ pub(crate) async fn codes(
         guardian_id_number: String::new(),
         // The id allows a retry with the same assertion.
         question_id: call.command_id(None)?,
+        actionable: false,
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();

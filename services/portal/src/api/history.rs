@@ -131,6 +131,7 @@ async fn code_of(
         id_number,
         guardian_id_number,
         question_id: Vec::new(),
+        actionable: false,
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();

@@ -42,6 +42,10 @@ pub(crate) struct VerifyBody {
     /// The device's id for this scan; scans with the same id have one record.
     #[schema(example = "2026-11-24/000123")]
     scan_id: Option<String>,
+    /// Staff compared the person with the ID card, and they do not match: a code that would admit is refused as
+    /// `id_mismatch`, and the scan is recorded. Only with a code.
+    #[serde(default)]
+    person_differs: bool,
     /// Requests the verdict for this time; this needs a right and records nothing. A time more than 5 s ago is judged
     /// with what the log had then, a later one on the current state.
     #[schema(format = DateTime)]
@@ -79,6 +83,7 @@ impl VerifyBody {
             scan_id: self.scan_id.unwrap_or_default(),
             at,
             omit_explanation: false,
+            person_differs: self.person_differs,
         })
     }
 }

@@ -71,6 +71,7 @@ pub(crate) async fn verify_image(
         scan_id: query.scan_id.unwrap_or_default(),
         at: None,
         omit_explanation: false,
+        person_differs: false,
     };
     ask(&shared, &call, message).await
 }

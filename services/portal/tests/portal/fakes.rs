@@ -190,7 +190,8 @@ fake!(RevocationService, revocation, {
     list_status_lists: ListStatusListsRequest => ListStatusListsResponse,
 } {});
 
-fake!(VerifierService, verifier, { verify: VerifyRequest => VerifyResponse, } {
+fake!(VerifierService, verifier, { verify: VerifyRequest => VerifyResponse,
+    get_knowledge: GetKnowledgeRequest => GetKnowledgeResponse, } {
     type VerifyStreamStream = Pin<Box<dyn Stream<Item = Result<verifier::VerifyResponse, Status>> + Send>>;
 
     async fn verify_stream(

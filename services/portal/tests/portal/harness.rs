@@ -217,12 +217,14 @@ fn policy() -> Policy {
     Policy {
         name: "testville".into(),
         label: label("试城", "Testville"),
+        help_telephone: None,
         time_zone: "Asia/Shanghai".into(),
         status_base_uri: "https://s.example/".into(),
         kinds: vec![KindPolicy {
             kind: CodeKind::new(4).unwrap(),
             name: "offline".into(),
             label: label("离线随申码", "Offline code"),
+            reissue_label: None,
             validity_seconds: 15_552_000,
             device_bound: false,
             on_paper: true,
@@ -236,6 +238,7 @@ fn policy() -> Policy {
         channels: vec![ChannelPolicy {
             name: "kiosk".into(),
             label: label("自助终端", "Kiosk"),
+            reissue_label: None,
             acts: Vec::new(),
             attests: true,
             needs_assertion: false,

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use citycode_assertion_uses::UsesKey;
 use citycode_assertion_uses::embedded::EmbeddedAssertionUses;
-use citycode_auth::LEEWAY_SECONDS;
+use citycode_auth::assertion::Assertions;
+use citycode_auth::{AUDIENCE, LEEWAY_SECONDS, TrustedKeys};
 use citycode_command_auth::AssertionVerifier;
 use citycode_service_kit::clock::Clock;
 
 use super::dependencies::Dependencies;
 use super::settings::Settings;
-use crate::wiring::{StartError, assertion_verifier};
+use crate::wiring::StartError;
 
 /// The file.
 const FILE: &str = "assertion-uses.redb";
@@ -24,15 +25,26 @@ const FILE: &str = "assertion-uses.redb";
 /// # Errors
 /// [`StartError`]: the provider's keys or the register cannot be used.
 pub(super) fn open(
-    dependencies: &Dependencies,
+    dependencies: &mut Dependencies,
     settings: &Settings,
     clock: &dyn Clock,
 ) -> Result<Option<AssertionVerifier>, StartError> {
-    let Some(provider) = &settings.assertion_provider else {
-        return Ok(None);
+    // A demo trusts its own authority instead of a provider.
+    let demo = dependencies
+        .access
+        .demo
+        .as_mut()
+        .map(|(_, trusted)| std::mem::take(trusted));
+    let trusted = match (&settings.assertion_provider, demo) {
+        (Some(provider), _) => TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?,
+        (None, Some(demo)) => demo,
+        (None, None) => return Ok(None),
     };
     let takes_from = (!dependencies.first).then(|| clock.now().plus(LEEWAY_SECONDS + 1).0);
     let key = UsesKey::new(dependencies.assertion_uses_key.clone());
     let uses = EmbeddedAssertionUses::open(&dependencies.folder.join(FILE), key, takes_from)?;
-    Ok(Some(assertion_verifier(provider, Arc::new(uses))?))
+    Ok(Some(AssertionVerifier {
+        assertions: Assertions::new(AUDIENCE, trusted),
+        uses: Arc::new(uses),
+    }))
 }

@@ -85,7 +85,7 @@ pub(super) fn check(settings: &Settings, folder: &Path) -> Result<(), StartError
             settings.listen
         ));
     }
-    if settings.identity_provider.is_some() || settings.assertion_provider.is_some() {
+    if settings.identity_provider.is_some() || settings.assertion_provider.is_some() || settings.sign_in.is_some() {
         return refused("an identity provider is configured: remove it for a demo, or start without --demo".to_owned());
     }
     let is_empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());

@@ -89,7 +89,7 @@ impl Dependencies {
         // As above: without the key no session is valid, and people sign in again.
         let session_key = keys.secret("session.key", Some(&*entropy))?;
         LocalAdmin::clear(&folder);
-        let access = Access::open(settings, &folder, &*entropy, &clock)?;
+        let access = Access::open(settings, &folder, &entropy, &clock)?;
         let log_id = opening.manifest.log_id;
         let store = open_log(&folder, &opening)?;
         let store = measured(Arc::new(store), &clock);

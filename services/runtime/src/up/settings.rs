@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use citycode_auth::TrustedKeys;
 use citycode_event_store::LogId;
+use citycode_pages::SignInSettings;
 use citycode_service_kit::config::Validate;
 use citycode_service_kit::files;
 use citycode_service_kit::serve::Limits;
 use serde::Deserialize;
 
 use super::begin_anew::BeginAnew;
+use super::page_settings::PageSettings;
 use crate::wiring::{IdentityProvider, StartError};
 
 /// The default address, reachable from this machine only.
@@ -42,8 +44,12 @@ pub struct Settings {
     pub identity_provider: Option<IdentityProvider>,
     /// The issuer of accepted assertions that a person was authenticated; each assertion is accepted once.
     pub assertion_provider: Option<IdentityProvider>,
+    /// How people sign in to the web pages, through an OpenID Connect provider.
+    pub sign_in: Option<SignInSettings>,
     /// Limits of clients' connections and requests.
     pub limits: Limits,
+    /// The web pages.
+    pub pages: PageSettings,
     /// Whether this is a demo with sample residents; never from a file.
     #[serde(skip)]
     pub demo: bool,
@@ -75,6 +81,8 @@ impl Default for Settings {
             marks: None,
             identity_provider: None,
             assertion_provider: None,
+            sign_in: None,
+            pages: PageSettings::default(),
             demo: false,
             once: Once::default(),
             limits: Limits::default(),
@@ -110,6 +118,7 @@ impl Settings {
         .into_iter()
         .chain(keys)
         .flatten()
+        .chain(self.pages.kiosk.open().err().into_iter().flatten())
         .collect();
         if problems.is_empty() {
             Ok(())
@@ -122,6 +131,7 @@ impl Settings {
 impl Validate for Settings {
     fn validate(&self) -> Vec<String> {
         let mut errors = self.limits.validate();
+        errors.extend(self.pages.kiosk.validate());
         if self.snapshot_seconds == 0 {
             errors.push("snapshot_seconds must be at least 1".to_owned());
         }

@@ -16,7 +16,7 @@ use citycode_holder_log::HolderLog;
 use citycode_issuer::vault_age::VaultMark;
 use citycode_issuer::{ErasureQueue, ErasureReceiver, Issuer};
 use citycode_log_folds::SystemFold;
-use citycode_pages::{LocalPageTokens, StartFor, StartLinks};
+use citycode_pages::{DemoAssertions, LocalPageTokens, StartFor, StartLinks};
 use citycode_revocation::past_lists::PastLists;
 use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::health::{HealthRegistry, Probe};
@@ -74,6 +74,7 @@ pub(super) struct Parts {
     admin_token: Zeroizing<String>,
     pub(super) page_tokens: Arc<LocalPageTokens>,
     pub(super) session_key: Zeroizing<[u8; 32]>,
+    pub(super) demo_assertions: Option<Arc<DemoAssertions>>,
     pub(super) health: HealthRegistry,
     pub(super) verifying: Verifying,
     snapshots: Vec<Arc<dyn Snapshot>>,
@@ -98,7 +99,7 @@ impl System {
         if settings.demo {
             demo::fill(parts.folder.path(), &clients, &parts.policy, &parts.admin_token).await?;
         }
-        let pages = web_pages::open(&parts, &surroundings, clients.clone(), settings.demo)?;
+        let pages = web_pages::open(&parts, &surroundings, clients.clone(), &settings)?;
         let start_links = pages.start_links();
         let router = endpoints::router(&parts, &surroundings, (clients, pages), &stopped)?;
         let local_admin = LocalAdmin::serve(&parts.folder, &parts.admin_token, router.clone(), stopped.clone())?;
@@ -235,6 +236,7 @@ impl Parts {
             admin_token: dependencies.access.admin_token,
             page_tokens: dependencies.access.pages,
             session_key: dependencies.session_key,
+            demo_assertions: dependencies.access.demo.map(|(assertions, _)| assertions),
             health: health.clone(),
             snapshots,
             verifying,
@@ -264,14 +266,14 @@ impl Recovered {
         let mut dependencies = Dependencies::open(settings, surroundings).await?;
         let findings = recovery::inspect(&dependencies, settings).await?;
         let holders = Holders::follow(&dependencies, surroundings, health).await?;
+        let assertions = assertions::open(&mut dependencies, settings, &*surroundings.clock)?;
         let (policy, store, vault) = (&dependencies.policy, &dependencies.store, &dependencies.vault);
-        let (writing, clock) = (holders.register.progress, &surroundings.clock);
+        let writing = holders.register.progress;
         let mut followers = vec![holders.register.follower];
         let (verifying, audit) = follow_scans(&dependencies, settings, surroundings, health, &mut followers).await?;
         let acknowledged_by = vec![verifying.progress().clone()];
         let register = holders.register.register;
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
-        let assertions = assertions::open(&dependencies, settings, &**clock)?;
         let authorizer = open_authorizer(&policy.policy, vault, log, assertions, surroundings);
         followers.push(ErasureQueue::spawn_finishing(
             Arc::clone(vault),

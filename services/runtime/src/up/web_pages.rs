@@ -8,6 +8,7 @@ use citycode_qr::{FontChoice, Fonts};
 use citycode_service_clients::Clients;
 
 use super::demo;
+use super::settings::Settings;
 use super::system::Parts;
 use crate::wiring::{StartError, Surroundings};
 
@@ -19,19 +20,35 @@ pub(super) fn open(
     parts: &Parts,
     surroundings: &Surroundings,
     clients: Clients,
-    is_demo: bool,
+    settings: &Settings,
 ) -> Result<Pages, StartError> {
-    Ok(Pages::new(PagesParts {
+    let public_url = settings
+        .sign_in
+        .as_ref()
+        .map(|sign_in| sign_in.public_url.clone())
+        .unwrap_or_default();
+    let host = public_url
+        .parse::<http::Uri>()
+        .ok()
+        .and_then(|url| url.host().map(str::to_owned));
+    Pages::new(PagesParts {
         clients,
         policy: Arc::clone(&parts.policy),
         tokens: Arc::clone(&parts.page_tokens) as Arc<dyn citycode_pages::PageTokens>,
+        assertions: parts
+            .demo_assertions
+            .clone()
+            .map(|source| source as Arc<dyn citycode_pages::AssertionSource>),
         records: Arc::new(EmbeddedRecords::open(&parts.folder.join(RECORDS))?),
         session_key: parts.session_key.clone(),
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
         fonts: Arc::new(Fonts::load(&FontChoice::Search)?),
-        demo: if is_demo { demo::people() } else { Vec::new() },
-        host_names: Vec::new(),
-        secure: false,
-    }))
+        kiosk: settings.pages.kiosk.open().map_err(StartError::NamedFiles)?,
+        demo: if settings.demo { demo::people() } else { Vec::new() },
+        sign_in: settings.sign_in.clone(),
+        host_names: host.into_iter().collect(),
+        secure: public_url.starts_with("https://"),
+    })
+    .map_err(StartError::SignIn)
 }

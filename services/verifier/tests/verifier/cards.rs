@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_auth::Caller;
-use citycode_domain::admission::Reason;
+use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{CodeRevoked, Event, Sealed};
 use citycode_scan_records::{RecordsError, Registered, ScanNote, ScanRecords, ShownBytes};
 use citycode_service_kit::problem::Code as ProblemCode;
@@ -276,4 +276,66 @@ async fn r31_a_card_reader_cannot_harvest_a_city() {
         }
     }
     panic!("{asked} people asked for, and nobody stopped it");
+}
+
+/// R19: staff compare the person with the card; what they find is a verdict like any other.
+#[tokio::test]
+async fn r19_a_person_who_does_not_match_the_card_is_refused_and_recorded() {
+    let city = City::new().await;
+    let differs = |place: &str, text: &str| VerifyRequest {
+        person_differs: true,
+        ..request(place, text, "scan-1")
+    };
+    let (paper, sampling) = (city.issue("offline", 1).await, city.issue("sampling", 2).await);
+    let mut with_number = differs("staffed", &paper.text);
+    with_number.id_number = WANG.into();
+    for scan in [&differs("staffed", &paper.text), &with_number] {
+        let answer = city.verify(&desk(), scan.clone()).await.unwrap();
+        assert_eq!(words(&answer), (Decision::Refuse, Reason::IdMismatch));
+    }
+    // Reasons that come before it in R23 stay.
+    let answer = city.verify(&desk(), differs("staffed", &sampling.text)).await.unwrap();
+    assert_eq!(words(&answer).1, Reason::KindNotAcceptedHere);
+    let today = u32::try_from(crate::city::START / 86_400).unwrap();
+    // The records are read after a restart, when all are written.
+    let city = city.restart().await;
+    let recorded: Vec<Reason> = city
+        .records
+        .day(today)
+        .unwrap()
+        .iter()
+        .map(|record| record.scan.reason)
+        .collect();
+    assert_eq!(
+        recorded,
+        [Reason::IdMismatch, Reason::IdMismatch, Reason::KindNotAcceptedHere]
+    );
+}
+
+#[tokio::test]
+async fn r19_a_person_who_does_not_match_is_not_answered_as_registered_before() {
+    let city = City::new().await;
+    let code = city.issue("sampling", 1).await;
+    let registered = request("sampling_desk", &code.text, "scan-1");
+    let answer = city.verify(&desk(), registered.clone()).await.unwrap();
+    assert_eq!(words(&answer).1, Reason::Ok);
+    let differs = VerifyRequest {
+        person_differs: true,
+        ..registered
+    };
+    let answer = city.verify(&desk(), differs).await.unwrap();
+    assert_eq!(words(&answer), (Decision::Refuse, Reason::IdMismatch));
+}
+
+#[tokio::test]
+async fn a_person_is_compared_only_with_a_code() {
+    let city = City::new().await;
+    let mut reader = desk();
+    reader.card_reader = true;
+    let alone = VerifyRequest {
+        person_differs: true,
+        ..card("staffed", WANG, "")
+    };
+    let refused = city.verify(&reader, alone).await.unwrap_err();
+    assert_eq!(refused.code(), ProblemCode::InvalidRequest);
 }

@@ -25,7 +25,7 @@ use citycode_testkit::{code_issued, commit_of};
 use citycode_token::{CodeClaimsToSign, DeviceSigner, IdCheckKey, SigningKey, id_commitment, present, sign_code};
 use citycode_vault::embedded::EmbeddedVault;
 use citycode_vault::{Person, Vault as _};
-use citycode_verifier::{Answer, Scan, Verifier, VerifierParts, When};
+use citycode_verifier::{Answer, PresentedCard, Scan, Verifier, VerifierParts, When};
 use citycode_wire::proto::verifier::v1::verify_request::Scan as Shown;
 use citycode_wire::proto::verifier::v1::{VerifyRequest, VerifyResponse};
 use citycode_wire::request::ScanRequest;
@@ -336,7 +336,7 @@ impl City {
         self.verifier.scan(&Scan {
             place: self.place(place),
             text,
-            id_number: None,
+            card: PresentedCard::Absent,
             when: self.at_once(),
         })
     }
@@ -346,7 +346,7 @@ impl City {
         self.verifier.scan(&Scan {
             place: self.place(place),
             text,
-            id_number: Some(card.as_bytes()),
+            card: PresentedCard::Number(card.as_bytes()),
             when: self.at_once(),
         })
     }

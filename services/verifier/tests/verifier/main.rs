@@ -6,6 +6,7 @@ mod city;
 mod confined;
 mod freshness;
 mod keys;
+mod knowledge;
 mod other_times;
 mod places;
 mod registrations;

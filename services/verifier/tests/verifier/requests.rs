@@ -112,6 +112,10 @@ async fn a_stream_compares_cards_and_registers_like_single_requests() {
         omit_explanation: true,
         ..request("sentinel", &paper.text, "")
     };
+    let differs = VerifyRequest {
+        person_differs: true,
+        ..request("staffed", &paper.text, "")
+    };
     let scans = vec![
         request("staffed", &paper.text, ""),
         with_card(WANG),
@@ -119,6 +123,7 @@ async fn a_stream_compares_cards_and_registers_like_single_requests() {
         card("staffed", WANG, ""),
         request("sampling_desk", &sampling.text, "scan-1"),
         brief,
+        differs,
     ];
     let answers = stream(&city, reader, scans).await;
     let reasons: Vec<Reason> = answers.iter().map(|answer| words(answer).1).collect();
@@ -131,10 +136,11 @@ async fn a_stream_compares_cards_and_registers_like_single_requests() {
             Reason::Ok,
             Reason::Ok,
             Reason::KindNotAcceptedHere,
+            Reason::IdMismatch,
         ]
     );
     let explained: Vec<bool> = answers.iter().map(|answer| answer.explanation.is_some()).collect();
-    assert_eq!(explained, [true, true, true, true, true, false]);
+    assert_eq!(explained, [true, true, true, true, true, false, true]);
     // The registration is durable: another code under the same scan id is refused.
     let other = city.issue("sampling", 3).await;
     let reused = request("sampling_desk", &other.text, "scan-1");

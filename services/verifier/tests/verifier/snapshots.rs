@@ -4,7 +4,7 @@ use citycode_domain::admission::Reason;
 use citycode_domain::time::Timestamp;
 use citycode_projection::status::RETENTION_AFTER_EXPIRY_SECONDS;
 use citycode_service_kit::clock::{Clock as _, UnixSeconds};
-use citycode_verifier::{Scan, When};
+use citycode_verifier::{PresentedCard, Scan, When};
 
 use crate::city::{City, Code, START};
 
@@ -17,7 +17,7 @@ impl City {
         let scan = Scan {
             place: self.place("sampling_desk"),
             text: &code.text,
-            id_number: None,
+            card: PresentedCard::Absent,
             when: When::At {
                 instant: Timestamp(START),
                 asked: self.clock.reading(),

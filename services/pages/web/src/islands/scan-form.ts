@@ -7,6 +7,7 @@ import { setConnection } from "../lib/connection";
 import { island } from "../lib/island";
 import { formFields, postForm } from "../lib/post";
 import { Repeats } from "../lib/repeats";
+import { ScanIds } from "../lib/scan-ids";
 import { sentence } from "../lib/say";
 import { submit } from "../lib/submit";
 import { withoutInputMethod } from "../lib/wedge";
@@ -31,6 +32,7 @@ export function attachScanForm(): void {
 class ScanForm {
   private readonly verdict: VerdictPlace;
   private readonly repeats = new Repeats();
+  private readonly ids = new ScanIds();
   private readonly timeoutMs: number;
   /** Only the answer of the newest scan is shown. */
   private newest = 0;
@@ -54,7 +56,9 @@ class ScanForm {
       const code = withoutInputMethod(this.field.value);
       if (code.trim() !== "") {
         this.field.value = code;
-        void this.ask(this.form, formFields(this.form));
+        const fields = formFields(this.form);
+        fields.set("scan_id", this.ids.of(code));
+        void this.ask(this.form, fields);
       }
       this.field.value = "";
       wedge.reset();
@@ -88,6 +92,8 @@ class ScanForm {
     }
     if (answer.name === "none") {
       setConnection("offline");
+    } else if (!answer.content.querySelector('[data-decision="cannot_check"]')) {
+      this.ids.answered(fields.get("scan_id"));
     }
     if (mine !== this.newest) {
       return;

@@ -22,10 +22,11 @@ export class VerdictPlace {
     this.arrived(false);
   }
 
-  /** Shows new content; a verdict inside is announced and sounded. */
+  /** Shows new content; a verdict inside is announced and sounded. The field of its next step takes what a card reader types. */
   show(content: Node): void {
     this.place.replaceChildren(content);
     this.arrived(true);
+    this.place.querySelector<HTMLElement>("[data-focus]")?.focus();
   }
 
   /** Takes the verdict away. */

@@ -1,0 +1,7 @@
+//! Tests of the pages' handlers, over a verifier that the test controls. Time is paused, so that no test
+//! depends on how fast the machine is.
+
+mod browser;
+mod gate;
+mod staff;
+mod verifier;
