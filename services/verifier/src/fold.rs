@@ -75,6 +75,10 @@ impl VerifierFold {
 }
 
 impl Fold for VerifierFold {
+    fn received(&mut self, message: &RecordedCommit) -> Result<(), String> {
+        self.folded.status.received(message)
+    }
+
     fn continuity(&self, commit: &RecordedCommit) -> Continuity {
         self.folded.status.continuity(commit)
     }

@@ -11,6 +11,7 @@
 //! | [`freshness`] | the proved age of the state |
 //! | [`scan`] | the request path of one scan |
 //! | `undelivered` | whether a token that is not in the log is forged |
+//! | `witnesses` | the age from which a code needs a witnessed checkpoint |
 //! | `wrong_cards` | the limit on ID cards that are tried against a code |
 //! | [`grpc`] | the gRPC API |
 
@@ -22,6 +23,7 @@ mod memory;
 mod request;
 pub mod scan;
 mod undelivered;
+mod witnesses;
 mod wrong_cards;
 
 pub use fold::VerifierFold;

@@ -41,6 +41,7 @@ const OPERATIONS: [(&str, &str, bool); 42] = [
     ("post", "/api/v1/audit/log-check", false),
     ("get", "/log/keys", true),
     ("get", "/log/{partition}/checkpoint", true),
+    ("get", "/log/{partition}/witnessed", true),
     ("get", "/log/{partition}/tile/{tile}", true),
     ("post", "/api/v1/history", false),
     ("get", "/api/v1/keys", true),

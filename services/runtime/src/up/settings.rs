@@ -11,6 +11,7 @@ use citycode_service_kit::serve::Limits;
 use serde::Deserialize;
 
 use super::begin_anew::BeginAnew;
+use crate::wiring::witnessed_log::WitnessedLogSettings;
 use crate::wiring::{IdentityProvider, StartError};
 
 /// The default address, reachable from this machine only.
@@ -36,6 +37,8 @@ pub struct Settings {
     pub query_retention_days: u16,
     /// Addresses of the witnesses that cosign the log's checkpoints.
     pub witnesses: Vec<String>,
+    /// From which age on codes are checked only if witnesses vouch for the log; default: never.
+    pub witnessed_log: Option<WitnessedLogSettings>,
     /// The folder of high-water marks, which must not be part of a backup; default: `$XDG_STATE_HOME/citycode/marks`.
     pub marks: Option<PathBuf>,
     /// The issuer of accepted access tokens, in addition to this machine's own.
@@ -72,6 +75,7 @@ impl Default for Settings {
             scan_retention_days: 30,
             query_retention_days: 365,
             witnesses: Vec::new(),
+            witnessed_log: None,
             marks: None,
             identity_provider: None,
             assertion_provider: None,
@@ -130,6 +134,12 @@ impl Validate for Settings {
         }
         if self.query_retention_days == 0 {
             errors.push("query_retention_days must be at least 1".to_owned());
+        }
+        if let Some(demand) = &self.witnessed_log {
+            errors.extend(demand.problems());
+            if demand.log.is_some() != demand.log_keys.is_some() {
+                errors.push("witnessed_log.log and witnessed_log.log_keys go together".to_owned());
+            }
         }
         errors
     }
