@@ -84,7 +84,11 @@ impl Audit {
             }
             LogFile::Witnessed(partition) => {
                 let none = || Problem::new(Code::NotFound, "no witness has cosigned a checkpoint of this partition");
-                (trees.witnessed(partition).ok_or_else(none)?.to_bytes(), TEXT, CHECKPOINT_TTL)
+                (
+                    trees.witnessed(partition).ok_or_else(none)?.to_bytes(),
+                    TEXT,
+                    CHECKPOINT_TTL,
+                )
             }
             LogFile::Tile(partition, tile) => {
                 let tiles = trees.tiles(partition).ok_or_else(unknown)?;

@@ -14,8 +14,8 @@ use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition, Revision};
-use citycode_log_folds::{FoldedStatus, events_of, holder_stream, keys_stream, policies_stream};
+use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition};
+use citycode_log_folds::{FoldedStatus, holder_stream};
 use citycode_log_tree::FoldedTrees;
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
@@ -180,7 +180,7 @@ impl Verifier {
         let from = status.reaches();
         let witnesses = WitnessLimit::of(parts.witnessed_after_seconds, status.trees(), &layout);
         let folded = Folded::new(status, parts.policy.digest, &parts.fingerprint_key);
-        fold_system_streams(&folded, store, &from).await?;
+        folded.fold_system_streams(store, &from).await?;
         let folded = Arc::new(folded);
         let mut kinds = [const { None }; CodeKind::MAX as usize + 1];
         for kind in &parts.policy.policy.kinds {
@@ -519,20 +519,6 @@ impl Verifier {
         };
         Ok(ReadScan::new(&seen, claims, ProofState::Absent))
     }
-}
-
-/// Folds the signing keys and policies of the log up to the position of a snapshot, which does not contain them.
-async fn fold_system_streams(folded: &Folded, store: &dyn EventStore, from: &LogPosition) -> Result<(), String> {
-    for stream in [keys_stream(), policies_stream()] {
-        let commits = store.read_stream(&stream, Revision::EMPTY).await;
-        let commits = commits.map_err(|error| error.to_string())?;
-        for commit in commits.iter().filter(|commit| from.includes(commit.position)) {
-            for event in events_of(commit).map_err(|error| error.to_string())? {
-                folded.fold_system_event(&event, commit.position.sequence.0)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The knowledge on which the verdict on a code is based.

@@ -31,8 +31,7 @@ impl WitnessLimit {
     /// Whether the age of a code in seconds is below the limit, or witnesses vouch for its birth. `None` is a code of any
     /// partition.
     pub(crate) fn admit(&self, partition: Option<Partition>, issued_at: Timestamp, age: i64) -> bool {
-        age < self.after_seconds
-            || (self.trees.covers(partition, issued_at.0) && self.trees.is_vouched_for(self.keys))
+        age < self.after_seconds || (self.trees.covers(partition, issued_at.0) && self.trees.is_vouched_for(self.keys))
     }
 }
 

@@ -60,14 +60,7 @@ const CRATES: [(&str, &[&str]); 33] = [
     ("event-store-jetstream", &["event-store", "jetstream"]),
     (
         "log-folds",
-        &[
-            "domain",
-            "wire",
-            "projection",
-            "event-store",
-            "log-tree",
-            "service-kit",
-        ],
+        &["domain", "wire", "projection", "event-store", "log-tree", "service-kit"],
     ),
     (
         "log-tree",

@@ -59,7 +59,10 @@ fn birth(sequence: u64, issued_at: i64, past: u8) -> RecordedCommit {
 }
 
 fn past_of(times: &[i64], past: u8) -> Vec<RecordedCommit> {
-    (1..).zip(times).map(|(sequence, at)| birth(sequence, *at, past)).collect()
+    (1..)
+        .zip(times)
+        .map(|(sequence, at)| birth(sequence, *at, past))
+        .collect()
 }
 
 fn fold(trees: &FoldedTrees, commit: &RecordedCommit) {
@@ -112,13 +115,18 @@ impl LogFiles for Published {
 fn published_by(commits: &[RecordedCommit], log: &NoteSigner, witnesses: &[u8]) -> Published {
     let leaves = commits.iter().flat_map(|commit| leaf_hashes(commit).expect("leaves"));
     let mut writer = TileWriter::open(MemoryTiles::default()).expect("an empty store");
-    writer.append(&leaves.collect::<Vec<_>>()).expect("memory takes everything");
+    writer
+        .append(&leaves.collect::<Vec<_>>())
+        .expect("memory takes everything");
     let head = writer.commit().expect("memory takes everything");
     let checkpoint = Checkpoint::new(log.verifier().name(), head).expect("a checkpoint");
     let mut signed = checkpoint.sign(log).expect("signed");
     let time = NonZeroU64::MIN.get();
     let text = checkpoint.to_text();
-    let cosignatures: Vec<_> = witnesses.iter().map(|number| witness(*number).sign(&text, time)).collect();
+    let cosignatures: Vec<_> = witnesses
+        .iter()
+        .map(|number| witness(*number).sign(&text, time))
+        .collect();
     signed.add(cosignatures).expect("few");
     Published {
         checkpoint: Some(signed.to_bytes()),
@@ -138,13 +146,22 @@ fn compare(trees: &FoldedTrees, files: &Published) -> Result<Compared, CompareEr
 fn births_are_covered_once_witnesses_have_seen_a_later_tree() {
     let commits = past_of(&[100, 110, 120, 130, 140], 6);
     let trees = folded(&commits[..3]);
-    assert!(!trees.covers(Some(PARTITION), 0), "nothing is covered before the first comparison");
+    assert!(
+        !trees.covers(Some(PARTITION), 0),
+        "nothing is covered before the first comparison"
+    );
     let behind = compare(&trees, &published(&commits[..2]));
-    assert!(matches!(behind, Ok(Compared::Behind { witnessed: 2, own: 3 })), "{behind:?}");
+    assert!(
+        matches!(behind, Ok(Compared::Behind { witnessed: 2, own: 3 })),
+        "{behind:?}"
+    );
     // The candidate is the head of the first comparison; later births are not covered by it.
     fold(&trees, &commits[3]);
     let covered = compare(&trees, &published(&commits));
-    assert!(matches!(covered, Ok(Compared::Covered(head)) if head.size == 3), "{covered:?}");
+    assert!(
+        matches!(covered, Ok(Compared::Covered(head)) if head.size == 3),
+        "{covered:?}"
+    );
     let covers = |at| trees.covers(Some(PARTITION), at);
     assert_eq!([100, 120, 129, 130, 140].map(covers), [true, true, true, false, false]);
     assert!(trees.is_vouched_for(PARTITION) && trees.covers(None, 129));
@@ -194,7 +211,10 @@ fn another_past_under_the_same_keys_is_found_and_nothing_is_covered_any_more() {
     for others in [&forked[..], &[&forked[..], &past_of(&[1; 9], 6)[3..]].concat()] {
         let trees = folded(&commits);
         let differs = compare(&trees, &published(others));
-        assert!(matches!(differs, Ok(Compared::Differs { own, .. }) if own.size == 3), "{differs:?}");
+        assert!(
+            matches!(differs, Ok(Compared::Differs { own, .. }) if own.size == 3),
+            "{differs:?}"
+        );
         assert!(trees.is_refuted(PARTITION) && !trees.covers(Some(PARTITION), 0));
         // A checkpoint of the own past does not undo it.
         assert!(compare(&trees, &published(&commits)).is_ok());
@@ -207,13 +227,22 @@ fn another_past_under_the_same_keys_is_found_and_nothing_is_covered_any_more() {
 fn a_short_fork_is_found_by_what_was_covered_before() {
     let commits = past_of(&[100, 110, 120, 130], 6);
     let trees = folded(&commits[..2]);
-    assert!(matches!(compare(&trees, &published(&commits[..2])), Ok(Compared::Covered(_))));
+    assert!(matches!(
+        compare(&trees, &published(&commits[..2])),
+        Ok(Compared::Covered(_))
+    ));
     commits[2..].iter().for_each(|commit| fold(&trees, commit));
     let mut forked = commits[..3].to_vec();
-    assert!(matches!(compare(&trees, &published(&forked)), Ok(Compared::Behind { .. })));
+    assert!(matches!(
+        compare(&trees, &published(&forked)),
+        Ok(Compared::Behind { .. })
+    ));
     forked[0] = birth(1, 100, 7);
     let differs = compare(&trees, &published(&forked));
-    assert!(matches!(differs, Ok(Compared::Differs { own, .. }) if own.size == 2), "{differs:?}");
+    assert!(
+        matches!(differs, Ok(Compared::Differs { own, .. }) if own.size == 2),
+        "{differs:?}"
+    );
 }
 
 #[test]
@@ -237,7 +266,10 @@ fn tiles_of_another_tree_or_none_change_nothing() {
 fn the_trees_of_a_snapshot_are_continued_and_vouched_for_anew() {
     let commits = past_of(&[100, 110, 120], 6);
     let trees = folded(&commits[..2]);
-    assert!(matches!(compare(&trees, &published(&commits)), Ok(Compared::Covered(_))));
+    assert!(matches!(
+        compare(&trees, &published(&commits)),
+        Ok(Compared::Covered(_))
+    ));
     let at = |sequence| LogPosition::from_sequences(vec![Sequence(sequence)]);
     let saved = trees.to_bytes(&at(2)).expect("it is the position");
     assert_eq!(trees.to_bytes(&at(1)), None);

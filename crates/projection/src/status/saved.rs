@@ -130,7 +130,9 @@ impl StatusWriter {
 fn save_trees<W: Write>(out: &mut Output<W>, trees: &[Vec<u8>]) -> Result<(), SaveError> {
     out.put(&TREES)?;
     for tree in trees {
-        let length = u16::try_from(tree.len()).ok().filter(|length| *length <= MAX_TREE_BYTES);
+        let length = u16::try_from(tree.len())
+            .ok()
+            .filter(|length| *length <= MAX_TREE_BYTES);
         out.put(&length.expect("a range has at most 62 hashes").to_le_bytes())?;
         out.put(tree)?;
     }

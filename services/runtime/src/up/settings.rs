@@ -107,7 +107,12 @@ impl Settings {
                 .err()
                 .map(|error| format!("{}: {error}", provider.jwks_file.display()))
         });
+        let demand = self
+            .witnessed_log
+            .as_ref()
+            .and_then(|demand| demand.named_files().err());
         let problems: Vec<String> = [
+            demand,
             policy.and_then(Result::err).map(|error| error.to_string()),
             master.and_then(Result::err).map(|error| error.to_string()),
         ]

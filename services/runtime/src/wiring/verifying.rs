@@ -100,9 +100,7 @@ impl Verifying {
             clock: &surroundings.clock,
             health: health.component("witnessed-log"),
         })?;
-        Ok(Some(tokio::spawn(async move {
-            match comparing.run().await {}
-        })))
+        Ok(Some(tokio::spawn(async move { match comparing.run().await {} })))
     }
 
     /// Spawns a task that follows the log and a task that proves freshness.

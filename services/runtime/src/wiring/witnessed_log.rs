@@ -1,19 +1,20 @@
 //! Compares what a verifier has folded with the checkpoints of the log that witnesses cosigned (decision 44).
 
+mod settings;
+mod source;
+
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_event_store::Partition;
-use citycode_log_tree::{CompareError, Compared, FoldedTrees, LogFiles, LogTrees, WitnessedLog};
+use citycode_log_tree::{CompareError, Compared, FoldedTrees, LogTrees, WitnessedLog};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::Component;
-use citycode_transparency::{TrustPolicy, VerifierKey};
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
-use serde::Deserialize;
-use tokio::runtime::Handle;
+use citycode_transparency::VerifierKey;
+
+pub use settings::WitnessedLogSettings;
+use source::{PublishedLog, Source};
 
 use super::StartError;
 
@@ -21,133 +22,6 @@ use super::StartError;
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// The pause while a partition is not covered yet, as after a start.
 const COMPARE_FIRST_EVERY: Duration = Duration::from_secs(1);
-/// Time limit of one answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Longest file: a tile has 8 KiB, and a checkpoint with all its cosignatures less.
-const MAX_FILE_BYTES: usize = 64 << 10;
-
-/// The demand for witnesses: `[witnessed_log]`. Verifiers use all of it; revocation services that share snapshots only
-/// need the section, so that their snapshots contain the trees with which verifiers start.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WitnessedLogSettings {
-    /// The age in seconds from which a code is checked only if a witnessed checkpoint covers its birth; 0 is every code.
-    pub codes_older_than_seconds: u64,
-    /// The keys of the witnesses, e.g. `witness.example+0a1b2c3d+BA…`.
-    pub witnesses: Vec<String>,
-    /// How many of them must have cosigned; default: all.
-    pub quorum: Option<usize>,
-    /// The published log, e.g. `http://portal-1:8080/log`. Nothing that it sends is trusted. Default in `citycode up`: the
-    /// trees of this process.
-    pub log: Option<String>,
-    /// A file with the log's public keys, as `/log/keys` answers. Default in `citycode up`: those of this process.
-    pub log_keys: Option<PathBuf>,
-}
-
-impl WitnessedLogSettings {
-    fn witness_keys(&self) -> Result<Vec<VerifierKey>, String> {
-        let key = |text: &String| {
-            let key = text.trim().parse::<VerifierKey>();
-            key.map_err(|error| format!("witnessed_log.witnesses: `{text}`: {error}"))
-        };
-        self.witnesses.iter().map(key).collect()
-    }
-
-    fn quorum(&self) -> usize {
-        self.quorum.unwrap_or(self.witnesses.len())
-    }
-
-    /// Everything that is wrong with the section, as far as it can be said without files.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> = self.witness_keys().err().into_iter().collect();
-        if !(1..=self.witnesses.len()).contains(&self.quorum()) {
-            problems.push("witnessed_log.quorum must be at least 1 and at most the number of witnesses".to_owned());
-        }
-        if self.log.as_ref().is_some_and(|log| !log.starts_with("http://")) {
-            problems.push("witnessed_log.log must be an http:// address".to_owned());
-        }
-        problems
-    }
-
-    /// The log that the witnesses must vouch for. `own` are the keys of this process's trees, if it has them.
-    ///
-    /// # Errors
-    /// A sentence, if the keys cannot be read or used.
-    pub(crate) fn witnessed_log(&self, host: &str, own: &[VerifierKey]) -> Result<WitnessedLog, String> {
-        let logs = match &self.log_keys {
-            Some(path) => read_keys(path)?,
-            None => own.to_vec(),
-        };
-        let policy = TrustPolicy::new(logs, self.witness_keys()?, self.quorum());
-        let policy = policy.map_err(|error| format!("witnessed_log: {error}"))?;
-        Ok(WitnessedLog::new(host, policy))
-    }
-}
-
-fn read_keys(path: &Path) -> Result<Vec<VerifierKey>, String> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| format!("witnessed_log.log_keys: cannot read {}: {error}", path.display()))?;
-    let keys: Result<Vec<VerifierKey>, _> = text.lines().map(str::parse).collect();
-    keys.map_err(|error| format!("witnessed_log.log_keys: {}: {error}", path.display()))
-}
-
-/// Where the published log is read.
-enum Source {
-    /// The trees of this process.
-    Here(Arc<LogTrees>),
-    /// Somebody's answers over HTTP.
-    There(PublishedLog),
-}
-
-impl LogFiles for Source {
-    type Error = std::io::Error;
-
-    fn witnessed(&self, partition: Partition) -> std::io::Result<Option<Vec<u8>>> {
-        match self {
-            Self::Here(trees) => LogFiles::witnessed(&**trees, partition),
-            Self::There(log) => log.get(&format!("{partition}/witnessed")),
-        }
-    }
-
-    fn tile(&self, partition: Partition, name: &str) -> std::io::Result<Option<Vec<u8>>> {
-        match self {
-            Self::Here(trees) => trees.tile(partition, name),
-            Self::There(log) => log.get(&format!("{partition}/{name}")),
-        }
-    }
-}
-
-struct PublishedLog {
-    client: Client,
-    url: String,
-    runtime: Handle,
-}
-
-impl PublishedLog {
-    /// A file by its path; `None` if there is none. Blocks its thread.
-    fn get(&self, path: &str) -> std::io::Result<Option<Vec<u8>>> {
-        self.runtime.block_on(self.fetch(path))
-    }
-
-    async fn fetch(&self, path: &str) -> std::io::Result<Option<Vec<u8>>> {
-        let failed = |error: reqwest::Error| std::io::Error::other(error.without_url().to_string());
-        let request = self.client.get(format!("{}/{path}", self.url));
-        let mut response = request.send().await.map_err(failed)?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(None),
-            status => return Err(std::io::Error::other(format!("it answered {status}"))),
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > MAX_FILE_BYTES {
-                return Err(std::io::Error::other("a file of the log is too long"));
-            }
-        }
-        Ok(Some(bytes))
-    }
-}
 
 /// The gauges of a verifier that demands no witnesses.
 pub(crate) fn report_no_demand() {
@@ -198,17 +72,15 @@ impl Comparing {
     pub(crate) fn new(parts: ComparingParts<'_>) -> Result<Self, StartError> {
         let settings = parts.settings;
         let own_keys: Vec<VerifierKey> = parts.own.iter().flat_map(|trees| trees.keys().cloned()).collect();
-        let log = settings.witnessed_log(parts.host, &own_keys).map_err(StartError::Verifier)?;
+        let log = settings
+            .witnessed_log(parts.host, &own_keys)
+            .map_err(StartError::Verifier)?;
         let source = match (&settings.log, parts.own) {
             (None, Some(trees)) => Source::Here(trees),
             (None, None) => return Err(StartError::Verifier("witnessed_log.log is missing".to_owned())),
             (Some(url), _) => {
-                let client = Client::builder().timeout(ANSWER_LIMIT).redirect(Policy::none()).build();
-                Source::There(PublishedLog {
-                    client: client.map_err(|error| StartError::Verifier(error.to_string()))?,
-                    url: url.trim_end_matches('/').to_owned(),
-                    runtime: Handle::current(),
-                })
+                let published = PublishedLog::at(url);
+                Source::There(published.map_err(|error| StartError::Verifier(error.to_string()))?)
             }
         };
         let now = parts.clock.monotonic();
@@ -218,7 +90,8 @@ impl Comparing {
             candidate_since: now,
             fault: String::new(),
         };
-        parts.health.ready_saying("witnesses have not vouched for the log yet");
+        let said = "witnesses have not vouched for the log yet".to_owned();
+        parts.health.ready_saying(said.clone());
         Ok(Self {
             trees: Arc::clone(parts.trees),
             log,
@@ -227,7 +100,7 @@ impl Comparing {
             health: parts.health,
             limit: Duration::from_secs(settings.codes_older_than_seconds).max(2 * COMPARE_EVERY),
             partitions: parts.trees.partitions().map(watched).collect(),
-            said: String::new(),
+            said,
         })
     }
 
@@ -247,7 +120,11 @@ impl Comparing {
                 }
             };
             let all_covered = self.partitions.iter().all(|watched| watched.covered_at.is_some());
-            let pause = if all_covered { COMPARE_EVERY } else { COMPARE_FIRST_EVERY };
+            let pause = if all_covered {
+                COMPARE_EVERY
+            } else {
+                COMPARE_FIRST_EVERY
+            };
             tokio::time::sleep(pause).await;
         }
     }
@@ -268,13 +145,20 @@ impl Comparing {
     fn report(&mut self) {
         let now = self.clock.monotonic();
         let count = |counted: &[Partition]| u32::try_from(counted.len()).unwrap_or(u32::MAX);
-        let refuted: Vec<Partition> = self.trees.partitions().filter(|it| self.trees.is_refuted(*it)).collect();
+        let refuted: Vec<Partition> = self
+            .trees
+            .partitions()
+            .filter(|it| self.trees.is_refuted(*it))
+            .collect();
         let is_late = |watched: &&Watched| match watched.covered_at {
             Some(at) => now.saturating_sub(at) > self.limit,
             None => true,
         };
         let late = || self.partitions.iter().filter(is_late);
-        let reason = late().map(|watched| &watched.fault).find(|fault| !fault.is_empty()).cloned();
+        let reason = late()
+            .map(|watched| &watched.fault)
+            .find(|fault| !fault.is_empty())
+            .cloned();
         let late: Vec<Partition> = late().map(|watched| watched.partition).collect();
         metrics::gauge!("citycode_verifier_forked_partitions").set(count(&refuted));
         metrics::gauge!("citycode_verifier_unwitnessed_partitions").set(count(&late));
@@ -285,7 +169,9 @@ impl Comparing {
         // Codes below the limit and all other partitions are checked as before, so the verifier stays ready.
         let said = if !refuted.is_empty() {
             let refuted = listed(&refuted);
-            format!("WITNESSES HAVE COSIGNED ANOTHER LOG than this verifier follows in partitions {refuted}: older codes cannot be checked")
+            format!(
+                "WITNESSES HAVE COSIGNED ANOTHER LOG than this verifier follows in partitions {refuted}: older codes cannot be checked"
+            )
         } else if !late.is_empty() {
             let (late, reason) = (listed(&late), reason.unwrap_or_default());
             format!("no witnessed checkpoint vouches for partitions {late}: older codes cannot be checked; {reason}")
@@ -316,7 +202,8 @@ impl Watched {
                 self.fault.clear();
             }
             Ok(Compared::Behind { witnessed, own }) => {
-                self.fault = format!("witnesses have seen {witnessed} leaves of partition {partition}, and this verifier {own}");
+                self.fault =
+                    format!("witnesses have seen {witnessed} leaves of partition {partition}, and this verifier {own}");
             }
             Ok(Compared::Differs { own, witnessed }) => {
                 self.covered_at = None;

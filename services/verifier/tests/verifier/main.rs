@@ -14,3 +14,4 @@ mod requests;
 mod slow_vault;
 mod snapshots;
 mod streams;
+mod witnesses;
