@@ -135,7 +135,10 @@ async fn an_old_code_is_admitted_once_witnesses_have_seen_its_birth() {
     let unknown = city.sign("sampling", 9, None);
     city.grow_old(&gate).await;
     assert_eq!(city.reason_at(&gate, &unknown), Reason::TooStale);
-    assert!(all_covered(&compared(&city.store, &gate).await));
+    // The first comparison covers what was folded at the last one.
+    for _ in 0..2 {
+        assert!(all_covered(&compared(&city.store, &gate).await));
+    }
     assert_eq!(city.reason_at(&gate, &later), Reason::Ok);
 }
 
