@@ -72,7 +72,7 @@ async fn witness_of(server: &Server, folder: &Path) -> Running {
 async fn issue(server: &Server) -> String {
     let body = json!({ "kind": "sampling", "id_number": PERSON, "channel": "app" });
     let issued = server.post("issue", body).await;
-    issued["code"].as_str().expect("a code").to_owned()
+    issued["token"].as_str().expect("a code").to_owned()
 }
 
 async fn decided(server: &Server, code: &str, decision: &str) {
