@@ -9,7 +9,8 @@ use jiff::civil::date;
 
 use crate::city::{City, DEADLINE, audit, behind, issuer, metric, portal, revocation, verifier};
 
-const OK: &str = "admit/ok";
+/// A code on paper is admitted at a staffed place once the ID card was compared.
+const OK: &str = "admit_after_id_check/id_check_required";
 
 async fn witness_of(portal: &Running, folder: &Path) -> Running {
     let log = format!("{}/log", portal.url());
