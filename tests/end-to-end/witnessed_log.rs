@@ -1,4 +1,4 @@
-//! `[witnessed_log]`: codes are admitted only if a witness has seen the log that this server follows (decision 44).
+//! `[witnessed_log]`: codes are admitted only if a witness has seen the log that this server follows (decision 45).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -11,7 +11,7 @@
 //! | [`publish`] | the trees of all partitions, their checkpoints, and proofs |
 //! | [`check`] | reads a whole log and names what is wrong with it |
 //! | [`folded`] | the trees of what a verifier has folded, in memory |
-//! | [`witnessed`] | compares these with checkpoints that witnesses cosigned (decision 44) |
+//! | [`witnessed`] | compares these with checkpoints that witnesses cosigned (decision 45) |
 
 pub mod check;
 pub mod folded;

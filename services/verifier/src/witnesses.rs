@@ -1,5 +1,5 @@
 //! The limit from which a code needs witnesses: its verdict stands only if witnesses have seen the past that this verifier
-//! has folded, up to the code's birth ([`FoldedTrees`], decision 44).
+//! has folded, up to the code's birth ([`FoldedTrees`], decision 45).
 //!
 //! The verdict also rests on the signing keys. Their partition must be vouched for too, and a start from a snapshot must
 //! find the keys that the snapshot's log had: they are read from their stream, whose commits this process does not fold.

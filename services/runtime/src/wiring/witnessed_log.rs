@@ -1,4 +1,4 @@
-//! Compares what a verifier has folded with the checkpoints of the log that witnesses cosigned (decision 44).
+//! Compares what a verifier has folded with the checkpoints of the log that witnesses cosigned (decision 45).
 
 mod settings;
 mod source;

@@ -1,4 +1,4 @@
-//! Codes above an age need a witnessed checkpoint that covers their birth (decision 44).
+//! Codes above an age need a witnessed checkpoint that covers their birth (decision 45).
 #![expect(clippy::unwrap_used, reason = "a failure of the fixture fails the test")]
 
 use std::sync::Arc;
