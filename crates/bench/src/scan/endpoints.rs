@@ -195,10 +195,7 @@ impl VerifierService for Echo {
         )))
     }
 
-    async fn get_knowledge(
-        &self,
-        _: Request<GetKnowledgeRequest>,
-    ) -> Result<Response<GetKnowledgeResponse>, Status> {
+    async fn get_knowledge(&self, _: Request<GetKnowledgeRequest>) -> Result<Response<GetKnowledgeResponse>, Status> {
         Err(Status::unimplemented("it answers scans only"))
     }
 }
