@@ -201,6 +201,7 @@ impl City {
             id_check_key: id_check_key(),
             records: Arc::clone(self.records()) as _,
             fingerprint_key: [9; 16],
+            witnessed_after_seconds: None,
             identity: identity_of(&self.store),
         };
         let (verifier, mut fold, from) = Verifier::open(parts, &self.store, None).await.expect("a verifier");

@@ -268,7 +268,12 @@ impl City {
         std::fs::create_dir_all(self.folder.path().join("state")).expect("a folder");
         let config = self.folder.path().join(format!("{name}.toml"));
         // Top-level keys must precede the first table.
-        let (keys, tables) = more.split_at(more.find('[').unwrap_or(more.len()));
+        let table = if more.starts_with('[') {
+            Some(0)
+        } else {
+            more.find("\n[").map(|at| at + 1)
+        };
+        let (keys, tables) = more.split_at(table.unwrap_or(more.len()));
         std::fs::write(&config, format!("state = {state:?}\n{keys}{common}\n{tables}")).expect("a file");
         config
     }

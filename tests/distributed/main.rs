@@ -33,3 +33,4 @@ mod stolen_credentials;
 mod tracing_spans;
 mod vault_restore;
 mod vault_rollback;
+mod witnessed_log;

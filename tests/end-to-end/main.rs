@@ -28,3 +28,4 @@ mod scan_lines;
 mod server;
 mod tokens;
 mod tour;
+mod witnessed_log;

@@ -128,6 +128,7 @@ fn note<'a>(timeline: &Timeline, number: u64, scan_id: &'a str) -> Result<ScanNo
             keys_age_ms: 40,
             code_age_ms: 40,
             confined: false,
+            unwitnessed: false,
             clock_trusted: true,
             not_in_log: None,
         }),

@@ -3,6 +3,7 @@
 //! The log resembles that of a city: three commits with four events for each holder (registered and issued, issued
 //! another kind, reissued), with sealed tokens of the length of a paper code.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,13 +11,14 @@ use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
 use citycode_domain::event::{CodeRef, Event, HolderRegistered, Sealed};
 use citycode_domain::ids::HolderId;
+use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{
     AppendOutcome, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, RecordedCommit,
     RequestDigest, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
-use citycode_log_folds::{RegisterFold, folded_events, holder_stream, projected};
+use citycode_log_folds::{FoldedStatus, RegisterFold, folded_events, holder_stream, identity_of, projected};
 use citycode_projection::bench_support::{code, holder, mix};
 use citycode_projection::register::HolderRegister;
 use citycode_projection::status::{self, FingerprintKey, StatusWriter};
@@ -164,6 +166,20 @@ impl Fold for StatusFold {
     }
 }
 
+/// The status as a verifier that demands witnesses folds it: with the leaves of every message.
+struct WitnessedFold(Arc<FoldedStatus>);
+
+impl Fold for WitnessedFold {
+    fn received(&mut self, message: &RecordedCommit) -> Result<(), String> {
+        self.0.received(message)
+    }
+
+    fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String> {
+        let events = folded_events(commit).map_err(|error| error.to_string())?;
+        self.0.fold(commit, &projected(commit, &events)).map(drop)
+    }
+}
+
 /// Follows the whole log; returns the seconds until it is live.
 async fn replay(store: Arc<EmbeddedEventStore>, mut fold: impl Fold + 'static) -> Result<f64> {
     let progress = Progress::new(&LogPosition::start(store.layout().partitions()));
@@ -204,6 +220,18 @@ async fn measure(report: &mut Report, holders: u64) -> Result<()> {
     let status_seconds = replay(Arc::clone(&store), StatusFold(writer)).await?;
     let folded: u64 = reader.points().iter().map(|point| point.sequence).sum();
     ensure!(folded == commits, "the replay lost commits");
+    let open = |open: fn(_, _, _, _, _) -> FoldedStatus| {
+        let key = FingerprintKey([9; 16]);
+        Arc::new(open(None::<&Path>, identity_of(&*store), key, Timestamp(0), layout))
+    };
+    let mut seconds_with_trees = [0.0; 2];
+    for (opened, seconds) in [open(FoldedStatus::open), open(FoldedStatus::open_with_trees)]
+        .into_iter()
+        .zip(&mut seconds_with_trees)
+    {
+        *seconds = replay(Arc::clone(&store), WitnessedFold(Arc::clone(&opened))).await?;
+        ensure!(opened.reaches().commits() == commits, "the replay lost commits");
+    }
     let rate = |seconds: f64| events as f64 / seconds;
     report.push(
         Figure::new("replay_rate", rate(register_seconds.max(status_seconds)), "events/s")
@@ -211,6 +239,9 @@ async fn measure(report: &mut Report, holders: u64) -> Result<()> {
     );
     report.push(Figure::new("replay_rate_register", rate(register_seconds), "events/s"));
     report.push(Figure::new("replay_rate_status", rate(status_seconds), "events/s"));
+    let [without, with] = seconds_with_trees.map(rate);
+    report.push(Figure::new("replay_rate_verifier", without, "events/s"));
+    report.push(Figure::new("replay_rate_verifier_with_trees", with, "events/s"));
     report.note(format!(
         "replay: {commits} commits of {events} events, written durably at {:.0} commits/s, opened in {opened:.2} s; the slower of the two folds is replay_rate",
         commits as f64 / wrote

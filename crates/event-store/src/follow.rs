@@ -40,6 +40,16 @@ pub trait Fold: Send {
     /// A sentence, if the commit cannot be folded (unknown event, broken order). The follower stops permanently.
     fn fold(&mut self, commit: &RecordedCommit) -> Result<(), String>;
 
+    /// Receives each message as the log has it, before the follower classifies it ([`Fold::continuity`]) and passes the
+    /// result to [`Fold::fold`]. A fold that commits to every byte of the log needs it: a copy of an earlier commit
+    /// reaches [`Fold::fold`] only as a foreign message.
+    ///
+    /// # Errors
+    /// A sentence, if the message cannot be used. The follower stops permanently.
+    fn received(&mut self, _message: &RecordedCommit) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Whether `commit` follows the last one of its bucket. If it breaks the chain, the follower reads the bucket, and
     /// passes the commit to [`Fold::fold`] marked as a foreign message if it is one.
     fn continuity(&self, _commit: &RecordedCommit) -> Continuity {
@@ -281,6 +291,11 @@ async fn fold_one(
     confined: &mut HashSet<BucketId>,
     commit: &RecordedCommit,
 ) -> Result<(), FollowError> {
+    let refused = |reason| FollowError::Fold {
+        position: commit.position,
+        reason,
+    };
+    fold.received(commit).map_err(refused)?;
     let replacement = reclassified(store, fold, commit).await?;
     let commit = replacement.as_ref().unwrap_or(commit);
     if commit.foreign.is_some() && confined.insert(commit.bucket) {
@@ -288,10 +303,7 @@ async fn fold_one(
         at.set(commit.position.partition, commit.position.sequence);
         confine(store, fold, commit.bucket, at).await?;
     }
-    fold.fold(commit).map_err(|reason| FollowError::Fold {
-        position: commit.position,
-        reason,
-    })?;
+    fold.fold(commit).map_err(refused)?;
     let declares = || commit.foreign.is_none() && foreign::is_declarations(&commit.commit.stream);
     if confined.contains(&commit.bucket) && declares() && !fold.confined().contains(&commit.bucket) {
         confined.remove(&commit.bucket);

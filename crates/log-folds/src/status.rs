@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use citycode_domain::event::Event;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Continuity;
-use citycode_event_store::{BucketId, Layout, LogPosition, RecordedCommit, Sequence, foreign};
-use citycode_projection::status::{self, Alarm, FingerprintKey, StatusReader, StatusWriter};
+use citycode_event_store::{BucketId, CommitHash, Layout, LogPosition, RecordedCommit, Sequence, foreign};
+use citycode_log_tree::FoldedTrees;
+use citycode_projection::status::{self, Alarm, FingerprintKey, SavedTrees, StatusReader, StatusWriter};
 use citycode_projection::{ApplyError, Commit, LogIdentity};
 use citycode_service_kit::clock::{ClockReading, ClockTrust};
 use citycode_service_kit::files;
@@ -22,10 +24,15 @@ use crate::snapshot::BUFFER_BYTES;
 pub struct FoldedStatus {
     reader: StatusReader,
     writer: Mutex<StatusWriter>,
+    /// The trees of what was folded, where the log is compared with witnessed checkpoints.
+    trees: Option<Arc<FoldedTrees>>,
     confined: ArcSwap<Confined>,
     identity: LogIdentity,
     layout: Layout,
 }
+
+/// A status as it is loaded, with the trees if they are wanted.
+type Loaded = ((StatusWriter, StatusReader), Option<FoldedTrees>);
 
 impl FoldedStatus {
     /// Loads the status from a snapshot file. It is empty, with the fingerprint key `key`, if there is no file, or if
@@ -38,16 +45,48 @@ impl FoldedStatus {
         now: Timestamp,
         layout: Layout,
     ) -> Self {
-        let (writer, reader) = snapshot
-            .and_then(|path| load(path, &identity, now))
-            .unwrap_or_else(|| status::new(identity.partitions, key));
+        let loaded = snapshot.and_then(|path| load(path, &identity, now));
+        let status = loaded.map_or_else(|| status::new(identity.partitions, key), |(status, _)| status);
+        Self::of((status, None), identity, layout)
+    }
+
+    /// As [`Self::open`], with the trees of the log: folding computes the leaves of every message, and snapshots contain
+    /// the trees. A snapshot without them is not used, because nothing else connects its state with the log's trees.
+    #[must_use]
+    pub fn open_with_trees(
+        snapshot: Option<&Path>,
+        identity: LogIdentity,
+        key: FingerprintKey,
+        now: Timestamp,
+        layout: Layout,
+    ) -> Self {
+        let loaded = snapshot.and_then(|path| {
+            let (status, saved) = load(path, &identity, now)?;
+            let trees = trees_of(&status.1, saved, path)?;
+            Some((status, Some(trees)))
+        });
+        let empty = || {
+            let trees = FoldedTrees::new(identity.partitions);
+            (status::new(identity.partitions, key), Some(trees))
+        };
+        Self::of(loaded.unwrap_or_else(empty), identity, layout)
+    }
+
+    fn of(((writer, reader), trees): Loaded, identity: LogIdentity, layout: Layout) -> Self {
         Self {
             reader,
             writer: Mutex::new(writer),
+            trees: trees.map(Arc::new),
             confined: ArcSwap::default(),
             identity,
             layout,
         }
+    }
+
+    /// The trees of what was folded, if it was opened with them.
+    #[must_use]
+    pub fn trees(&self) -> Option<&Arc<FoldedTrees>> {
+        self.trees.as_ref()
     }
 
     /// A reader for lookups.
@@ -65,8 +104,7 @@ impl FoldedStatus {
     /// The position up to which the log is folded.
     #[must_use]
     pub fn reaches(&self) -> LogPosition {
-        let points = self.reader.points();
-        LogPosition::from_sequences(points.iter().map(|point| Sequence(point.sequence)).collect())
+        position_of(&self.reader)
     }
 
     /// Writes a snapshot to a temporary file, which then replaces the previous snapshot. Folding waits meanwhile,
@@ -87,14 +125,36 @@ impl FoldedStatus {
                     );
                 }
             }
-            writer.save(&self.identity, out).map_err(io::Error::other)
+            // The fold changes both under the lock of the writer, so they have the same position.
+            let trees = self.trees.as_ref().map(|trees| {
+                let trees = trees.to_bytes(&self.reaches());
+                trees.ok_or_else(|| io::Error::other("the trees are at another position than the status"))
+            });
+            let saved = writer.save_with_trees(&self.identity, trees.transpose()?.as_deref(), out);
+            saved.map_err(io::Error::other)
         })
+    }
+
+    /// As [`citycode_event_store::follow::Fold::received`].
+    ///
+    /// # Errors
+    /// Why the message has no leaves, in one sentence.
+    pub fn received(&self, message: &RecordedCommit) -> Result<(), String> {
+        self.trees.as_ref().map_or(Ok(()), |trees| trees.receive(message))
     }
 
     /// As [`citycode_event_store::follow::Fold::continuity`].
     #[must_use]
     pub fn continuity(&self, commit: &RecordedCommit) -> Continuity {
         status_continuity(&self.writer.lock(), commit)
+    }
+
+    /// Whether a bucket ends with the commit of this hash at the folded position; [`CommitHash::NONE`] is an empty
+    /// bucket.
+    #[must_use]
+    pub fn ends_with(&self, bucket: BucketId, hash: &CommitHash) -> bool {
+        let writer = self.writer.lock();
+        writer.ends_with(bucket.partition.0, bucket.bucket, &hash.0) == Some(true)
     }
 
     /// As [`citycode_event_store::follow::Fold::confined`].
@@ -118,7 +178,11 @@ impl FoldedStatus {
     /// # Errors
     /// Why it cannot be folded, in one sentence; the follower must stop then.
     pub fn fold_foreign(&self, recorded: &RecordedCommit) -> Result<(), String> {
-        fold_foreign(&mut self.writer.lock(), recorded)
+        let mut writer = self.writer.lock();
+        if let Some(trees) = &self.trees {
+            trees.fold(recorded.position, None)?;
+        }
+        fold_foreign(&mut writer, recorded)
     }
 
     /// Folds a commit: `commit` is the result of [`crate::projected`] for `recorded`. Returns the alarms that it
@@ -128,7 +192,14 @@ impl FoldedStatus {
     /// # Errors
     /// Why it cannot be folded, in one sentence; the follower must stop then.
     pub fn fold(&self, recorded: &RecordedCommit, commit: &Commit<'_>) -> Result<Option<Vec<Alarm>>, String> {
-        let applied = self.writer.lock().apply(commit);
+        let applied = {
+            let mut writer = self.writer.lock();
+            if let Some(trees) = &self.trees {
+                // Before the births become visible: see `FoldedTrees`.
+                trees.fold(recorded.position, earliest_birth(commit.events))?;
+            }
+            writer.apply(commit)
+        };
         match applied {
             Ok(alarms) => {
                 if foreign::is_declarations(&recorded.commit.stream) {
@@ -154,10 +225,40 @@ impl FoldedStatus {
     }
 }
 
-fn load(path: &Path, identity: &LogIdentity, now: Timestamp) -> Option<(StatusWriter, StatusReader)> {
+fn position_of(reader: &StatusReader) -> LogPosition {
+    let points = reader.points();
+    LogPosition::from_sequences(points.iter().map(|point| Sequence(point.sequence)).collect())
+}
+
+/// The earliest time of issue among the codes that are issued, in Unix seconds.
+fn earliest_birth(events: &[Event]) -> Option<i64> {
+    let births = events.iter().filter_map(|event| match event {
+        Event::CodeIssued(issued) => Some(issued.issued_at.0),
+        _ => None,
+    });
+    births.min()
+}
+
+/// The trees of a snapshot, if they can be continued.
+fn trees_of(reader: &StatusReader, saved: SavedTrees, path: &Path) -> Option<FoldedTrees> {
+    let file = path.display();
+    let Some(saved) = saved else {
+        tracing::warn!(%file, "SNAPSHOT NOT USED: it has no trees to compare with witnessed checkpoints; the log is replayed");
+        return None;
+    };
+    match FoldedTrees::parse(&saved, &position_of(reader)) {
+        Ok(trees) => Some(trees),
+        Err(error) => {
+            tracing::warn!(%error, %file, "SNAPSHOT THROWN AWAY: its trees cannot be continued; the log is replayed");
+            None
+        }
+    }
+}
+
+fn load(path: &Path, identity: &LogIdentity, now: Timestamp) -> Option<((StatusWriter, StatusReader), SavedTrees)> {
     let file = File::open(path).ok()?;
-    match status::load(identity, BufReader::with_capacity(BUFFER_BYTES, file)) {
-        Ok((writer, _)) if writer.retired_through() > now => {
+    match status::load_with_trees(identity, BufReader::with_capacity(BUFFER_BYTES, file)) {
+        Ok(((writer, _), _)) if writer.retired_through() > now => {
             tracing::error!(file = %path.display(), "SNAPSHOT THROWN AWAY: lists retired in it by a clock that was ahead");
             None
         }

@@ -10,12 +10,18 @@
 //! | `tree` | the tree of one partition on disk |
 //! | [`publish`] | the trees of all partitions, their checkpoints, and proofs |
 //! | [`check`] | reads a whole log and names what is wrong with it |
+//! | [`folded`] | the trees of what a verifier has folded, in memory |
+//! | [`witnessed`] | compares these with checkpoints that witnesses cosigned (decision 45) |
 
 pub mod check;
+pub mod folded;
 pub mod leaves;
 mod places;
 pub mod publish;
 mod tree;
+pub mod witnessed;
 
+pub use folded::FoldedTrees;
 pub use publish::{LogTrees, ProveError, Stopped, TileFolder, TreeFold};
 pub use tree::TreeError;
+pub use witnessed::{CompareError, Compared, LogFiles, WitnessedLog};

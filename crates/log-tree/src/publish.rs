@@ -28,6 +28,9 @@ use crate::leaves::open_statement;
 use crate::tree::{PartitionTree, TreeError};
 
 const CHECKPOINT: &str = "checkpoint";
+/// Cosigned checkpoints of a partition that are kept: a slow witness may still add its cosignature to one that was
+/// replaced some seconds ago.
+const COSIGNED_KEPT: usize = 8;
 
 /// Why a checkpoint is not signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,6 +135,8 @@ impl TileSource for TileFolder {
 #[derive(Clone, Default)]
 struct Published {
     signed: Option<Arc<SignedCheckpoint>>,
+    /// The last checkpoints that a witness cosigned, in the order of their first cosignatures.
+    cosigned: Vec<Arc<SignedCheckpoint>>,
     stopped: Option<Stopped>,
 }
 
@@ -193,11 +198,11 @@ impl LogTrees {
             let published = match last_signed(&folder, signer.verifier()) {
                 Ok(signed) => Published {
                     signed: signed.map(Arc::new),
-                    stopped: None,
+                    ..Published::default()
                 },
                 Err(why) => Published {
-                    signed: None,
                     stopped: Some(Stopped::Unusable { partition, why }),
+                    ..Published::default()
                 },
             };
             partitions.push(OfPartition {
@@ -231,17 +236,29 @@ impl LogTrees {
         proof.map_err(|error| ProveError::Tree(error.to_string()))
     }
 
-    /// Adds cosignatures of witnesses to the published checkpoint, if it still has this head. They are not stored.
-    pub fn add_cosignatures(&self, partition: Partition, head: TreeHead, cosignatures: Vec<NoteSignature>) {
+    /// Adds the cosignature of a witness to the checkpoint for which it was asked, and to the published one if it still
+    /// has the same head. Cosignatures are not stored.
+    pub fn add_cosignatures(&self, partition: Partition, asked: &SignedCheckpoint, cosignatures: Vec<NoteSignature>) {
         let Some(of) = self.of(partition) else { return };
+        let head = asked.unverified().head();
         let mut published = of.published.write();
-        if let Some(signed) = &published.signed
-            && signed.unverified().head() == head
-        {
-            let mut signed = (**signed).clone();
-            // At most one for each witness; more than a note may have are left out.
-            if signed.add(cosignatures.into_iter().take(1)).is_ok() {
-                published.signed = Some(Arc::new(signed));
+        let is_asked = |signed: &Arc<SignedCheckpoint>| signed.unverified().head() == head;
+        let known = published.cosigned.iter().position(is_asked);
+        let mut signed = known.map_or_else(|| asked.clone(), |known| (*published.cosigned[known]).clone());
+        // At most one for each witness; more than a note may have are left out.
+        if signed.add(cosignatures.into_iter().take(1)).is_err() {
+            return;
+        }
+        let signed = Arc::new(signed);
+        if published.signed.as_ref().is_some_and(is_asked) {
+            published.signed = Some(Arc::clone(&signed));
+        }
+        match known {
+            Some(known) => published.cosigned[known] = signed,
+            None => {
+                published.cosigned.push(signed);
+                let excess = published.cosigned.len().saturating_sub(COSIGNED_KEPT);
+                published.cosigned.drain(..excess);
             }
         }
     }
@@ -263,6 +280,21 @@ impl LogTrees {
     pub fn checkpoint(&self, partition: Partition) -> Option<Arc<SignedCheckpoint>> {
         let published = self.of(partition)?.published.read();
         published.signed.clone().filter(|_| published.stopped.is_none())
+    }
+
+    /// The recent checkpoint of a partition that most witnesses have cosigned, and the largest of these; `None` before
+    /// the first cosignature since the start, and after publishing has stopped.
+    ///
+    /// The published checkpoint is replaced each second, so that a reader may never find one that is cosigned already.
+    #[must_use]
+    pub fn witnessed(&self, partition: Partition) -> Option<Arc<SignedCheckpoint>> {
+        let published = self.of(partition)?.published.read();
+        let cosigned = published.cosigned.iter().filter(|_| published.stopped.is_none());
+        let rank = |signed: &&Arc<SignedCheckpoint>| {
+            let signatures = signed.note().signatures().len();
+            (signatures, signed.unverified().head().size)
+        };
+        cosigned.max_by_key(rank).cloned()
     }
 
     /// The last checkpoint that was signed, also after publishing has stopped.

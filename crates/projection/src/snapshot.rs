@@ -23,18 +23,23 @@ mod header;
 mod stream;
 
 pub use check::{check, points};
-pub(crate) use header::{Header, format_of, read_header, write_header};
-pub use header::{ProjectionKind, log_of};
+pub(crate) use header::{Header, read_header, write_header};
+pub use header::{ProjectionKind, format_of, log_of};
 pub(crate) use stream::{Input, Output};
 
 use std::io;
 
-/// The format that this version writes, and the highest that it reads.
+/// The highest format that this version reads.
 ///
 /// Format 2: the status contains the facts of version 2 lists, and the register the partition of codes in such
 /// lists. Format 3: both contain the foreign messages of the log, and the status the last commit of each
-/// bucket. Format 1 predates such lists and is read as it was written.
-pub const FORMAT_VERSION: u16 = 3;
+/// bucket. Format 4: the status contains the trees of the log, and is written only with them. Format 1 predates such
+/// lists and is read as it was written.
+pub const FORMAT_VERSION: u16 = 4;
+
+/// The format of files without the trees of the log: of every register, and of the status where nobody compares the log
+/// with witnessed checkpoints.
+pub const FORMAT_WITHOUT_TREES: u16 = 3;
 
 /// The identity and layout of the log to which a projection belongs. A snapshot of another log is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -30,7 +30,7 @@ pub use block::{BLOCK_LEN, MAX_LIST_LEN};
 pub use effects::{CodeState, Effect, StatusChange, effects_of, standing_set_by};
 pub use fingerprint::FingerprintKey;
 pub use reader::{StatusAnswer, StatusReader};
-pub use saved::load;
+pub use saved::{SavedTrees, load, load_with_trees};
 pub use writer::{RETENTION_AFTER_EXPIRY_SECONDS, StatusWriter, new};
 
 pub(crate) use lists::ListHasher;

@@ -251,7 +251,11 @@ fn status_of_unknown(unknown: &NotInLog, as_of: AsOf, timeline: &Timeline) -> St
 fn knowledge(basis: &Basis) -> Knowledge {
     let reaches = basis.not_in_log.and_then(|unknown| unknown.reaches);
     Knowledge {
-        age_ms: if basis.confined { u64::MAX } else { basis.age_ms() },
+        age_ms: if basis.confined || basis.unwitnessed {
+            u64::MAX
+        } else {
+            basis.age_ms()
+        },
         reaches: reaches.unwrap_or(Timestamp(i64::MAX)),
         clock_trusted: basis.clock_trusted,
         whole_log: true,

@@ -10,7 +10,8 @@
 //!          partition:number sequence:number age:number
 //!          [basis]
 //! basis    evidence:u8       bits 0-1 what was shown (0 unread, 1 code, 2 card), 2 trusted clock, 3 confined,
-//!                            4-5 claims (0 in the log, or else 1 known up to an instant, 2 nothing known, 3 another code)
+//!                            4-5 claims (0 in the log, or else 1 known up to an instant, 2 nothing known, 3 another code),
+//!                            6 unwitnessed
 //!          code: claims:16 checks:u8 (bits 0-1 proof, 2-3 ID card); card: standing:u8
 //!          keys sequence:signed, minus that of the basis before; keys age:number
 //!          [kind:u8 list:u32 index:u32 (big-endian)                          claims that are not in the log
@@ -55,6 +56,7 @@ const KNOWN_UP_TO: u8 = 1 << 4;
 const NOTHING_KNOWN: u8 = 2 << 4;
 const ANOTHER_CODE: u8 = 3 << 4;
 const CLAIMS_MASK: u8 = 0b11 << 4;
+const UNWITNESSED: u8 = 1 << 6;
 
 /// The instant that says that nothing is known (see [`NotInLog::reaches`]).
 const NOTHING: Timestamp = Timestamp(i64::MIN);
@@ -139,6 +141,9 @@ fn write_basis(basis: &Basis, at: i64, keys_before: u64, bytes: &mut Vec<u8>) {
     }
     if basis.confined {
         evidence |= CONFINED;
+    }
+    if basis.unwitnessed {
+        evidence |= UNWITNESSED;
     }
     evidence |= match basis.not_in_log.map(|unknown| unknown.reaches) {
         None => 0,
@@ -335,7 +340,7 @@ fn read_basis(
     before: &mut Before,
 ) -> Option<Basis> {
     let [evidence] = reader.array()?;
-    if evidence & !(SHOWN_MASK | CLOCK_TRUSTED | CONFINED | CLAIMS_MASK) != 0 {
+    if evidence & !(SHOWN_MASK | CLOCK_TRUSTED | CONFINED | CLAIMS_MASK | UNWITNESSED) != 0 {
         return None;
     }
     let shown = match evidence & SHOWN_MASK {
@@ -371,6 +376,7 @@ fn read_basis(
         keys_age_ms,
         code_age_ms,
         confined: evidence & CONFINED != 0,
+        unwitnessed: evidence & UNWITNESSED != 0,
         clock_trusted: evidence & CLOCK_TRUSTED != 0,
         not_in_log,
     })

@@ -65,6 +65,9 @@ pub struct Basis {
     pub code_age_ms: u64,
     /// Whether a foreign message confined the code's or the holder's bucket, so that nothing could be proved about it.
     pub confined: bool,
+    /// Whether the code was older than the verifier admits without witnesses, and no witnessed checkpoint covered its
+    /// birth, so that nothing could be proved about it.
+    pub unwitnessed: bool,
     /// Whether the verifier's clock was trusted.
     pub clock_trusted: bool,
     /// The claims of a code that the log did not have with these claims, as far as it was known; the claims of other

@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use citycode_jetstream::api::ApiError;
 use citycode_jetstream::object_store::Committed;
-use citycode_projection::snapshot::{self, FORMAT_VERSION};
+use citycode_projection::snapshot;
 use citycode_projection::{LoadError, LogIdentity};
 use citycode_token::SigningKey;
 use data_encoding::{BASE64, HEXLOWER};
@@ -70,11 +70,13 @@ impl SharedSnapshots {
         let sealing = tokio::task::spawn_blocking(move || {
             // The file is verified before it is signed, so that damage on this disk is not distributed.
             let points = snapshot::check(kind, &identity, &mut file)?;
+            file.rewind()?;
+            let format = snapshot::format_of(&mut file)?;
             let length = file.metadata()?.len();
             let count = segments_of(length).ok_or(LoadError::Truncated)?;
             let sealing = Segments::new(&key, &salt, kind, &identity.log_id, count);
             let digest = seal_all(file, sealing, &sender)?;
-            Ok::<_, PublishError>((points, length, digest))
+            Ok::<_, PublishError>((points, format, length, digest))
         });
         let mut upload = self.store.upload(HEXLOWER.encode(&salt));
         while let Some(segment) = segments.recv().await {
@@ -83,7 +85,7 @@ impl SharedSnapshots {
                 return Err(error.into());
             }
         }
-        let (points, length, digest) = match sealing.await.map_err(|_| PublishError::Aborted).flatten() {
+        let (points, format, length, digest) = match sealing.await.map_err(|_| PublishError::Aborted).flatten() {
             Ok(sealed) => sealed,
             Err(error) => {
                 upload.abort().await;
@@ -94,7 +96,7 @@ impl SharedSnapshots {
             projection: kind as u8,
             log_id: identity.log_id,
             points: points.iter().map(|point| point.sequence).collect(),
-            format: FORMAT_VERSION,
+            format,
             salt,
             length,
             digest,

@@ -12,7 +12,7 @@ use citycode_event_store::follow::FollowError;
 use citycode_event_store::{EventStore, LogPosition};
 use citycode_jetstream::Connection;
 use citycode_projection::LogIdentity;
-use citycode_projection::snapshot::{self, ProjectionKind};
+use citycode_projection::snapshot::{self, FORMAT_WITHOUT_TREES, ProjectionKind};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::health::{Component, HealthRegistry};
 
@@ -32,6 +32,8 @@ pub struct Starting {
     component: Component,
     started_at: Duration,
     fetched: Option<Statement>,
+    /// Whether only snapshots with the trees of the log can be used.
+    needs_trees: bool,
     loaded: u64,
     origin: String,
 }
@@ -48,9 +50,17 @@ impl Starting {
             clock,
             component,
             fetched: None,
+            needs_trees: false,
             loaded: 0,
             origin: String::new(),
         }
+    }
+
+    /// As this start, for a projection that can use only snapshots with the trees of the log.
+    #[must_use]
+    pub fn with_trees(mut self, needs_trees: bool) -> Self {
+        self.needs_trees = needs_trees;
+        self
     }
 
     /// Fetches the shared snapshot to `file` if that avoids replaying much of `log`. A failure is logged; then `file`,
@@ -71,6 +81,7 @@ impl Starting {
                     identity,
                     file,
                     component: &self.component,
+                    needs_trees: self.needs_trees,
                 };
                 self.fetched = target.fetch_if_worth().await;
             }
@@ -89,11 +100,13 @@ struct Target<'a> {
     identity: LogIdentity,
     file: &'a Path,
     component: &'a Component,
+    needs_trees: bool,
 }
 
 impl Target<'_> {
     async fn fetch_if_worth(&self) -> Option<Statement> {
-        let own = own_commits(self.shared.kind(), self.identity, self.file.to_owned()).await;
+        let file = self.file.to_owned();
+        let own = own_commits(self.shared.kind(), self.identity, file, self.needs_trees).await;
         let mut failed = None;
         for _ in 0..ATTEMPTS {
             match self.fetch_once(own.as_deref()).await {
@@ -129,6 +142,14 @@ impl Target<'_> {
             Published::Signed { found, .. } => found,
         };
         let statement = &found.statement;
+        if self.needs_trees && !statement.has_trees() {
+            // Revocation services write them if their configuration has the section `witnessed_log`.
+            tracing::warn!(
+                projection,
+                "the shared snapshot has no trees of the log, so it is not used"
+            );
+            return Ok(None);
+        }
         // The heads are read after the statement, so the statement of this log's snapshot cannot be ahead of them.
         match self.log.heads().await {
             Ok(heads) => statement.check(self.shared.kind(), &self.identity, &sequences(&heads))?,
@@ -152,9 +173,18 @@ impl Target<'_> {
     }
 }
 
-/// The position of the own snapshot; none if it is missing or damaged.
-async fn own_commits(kind: ProjectionKind, identity: LogIdentity, file: PathBuf) -> Option<Vec<u64>> {
+/// The position of the own snapshot; none if it is missing, damaged, or lacks the trees that are needed.
+async fn own_commits(
+    kind: ProjectionKind,
+    identity: LogIdentity,
+    file: PathBuf,
+    needs_trees: bool,
+) -> Option<Vec<u64>> {
     let checking = tokio::task::spawn_blocking(move || {
+        let format = snapshot::format_of(File::open(&file).ok()?).ok()?;
+        if needs_trees && format <= FORMAT_WITHOUT_TREES {
+            return None;
+        }
         let points = snapshot::check(kind, &identity, File::open(file).ok()?).ok()?;
         Some(points.iter().map(|point| point.sequence).collect())
     });

@@ -9,7 +9,7 @@
 //! ```
 
 use citycode_projection::LogIdentity;
-use citycode_projection::snapshot::{FORMAT_VERSION, ProjectionKind};
+use citycode_projection::snapshot::{FORMAT_VERSION, FORMAT_WITHOUT_TREES, ProjectionKind};
 use citycode_token::{SigningKey, StatementError, read_statement, sign_statement};
 use minicbor::{Decoder, Encoder};
 
@@ -61,7 +61,7 @@ pub enum Refusal {
         found: usize,
     },
     /// Another version of this program published it.
-    #[error("it has format {found}, and this version reads {FORMAT_VERSION}")]
+    #[error("it has format {found}, and this version reads {FORMAT_WITHOUT_TREES} to {FORMAT_VERSION}")]
     OtherFormat {
         /// The format in the statement.
         found: u16,
@@ -124,7 +124,7 @@ impl Statement {
         if self.log_id != identity.log_id {
             return Err(Refusal::OtherLog);
         }
-        if self.format != FORMAT_VERSION {
+        if !(FORMAT_WITHOUT_TREES..=FORMAT_VERSION).contains(&self.format) {
             return Err(Refusal::OtherFormat { found: self.format });
         }
         let found = self.points.len();
@@ -137,6 +137,12 @@ impl Statement {
             let (point, head) = (*point, *head);
             Err(Refusal::AheadOfLog { partition, point, head })
         })
+    }
+
+    /// Whether the snapshot contains the trees of the log.
+    #[must_use]
+    pub const fn has_trees(&self) -> bool {
+        self.format > FORMAT_WITHOUT_TREES
     }
 
     /// The number of folded commits in all partitions.
@@ -260,10 +266,11 @@ mod tests {
         assert_eq!(check(&|_| ()), Ok(()));
         assert_eq!(check(&|it| it.projection = 2), Err(Refusal::OtherProjection));
         assert_eq!(check(&|it| it.log_id = [6; 16]), Err(Refusal::OtherLog));
+        assert_eq!(check(&|it| it.format = FORMAT_WITHOUT_TREES), Ok(()));
         assert_eq!(
-            check(&|it| it.format -= 1),
+            check(&|it| it.format = FORMAT_WITHOUT_TREES - 1),
             Err(Refusal::OtherFormat {
-                found: FORMAT_VERSION - 1
+                found: FORMAT_WITHOUT_TREES - 1
             })
         );
         assert_eq!(

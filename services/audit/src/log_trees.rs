@@ -34,6 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 enum LogFile {
     Keys,
     Checkpoint(Partition),
+    Witnessed(Partition),
     Tile(Partition, TileId),
 }
 
@@ -50,6 +51,7 @@ impl LogFile {
         }
         match file {
             "checkpoint" => Some(Self::Checkpoint(partition)),
+            "witnessed" => Some(Self::Witnessed(partition)),
             tile => Some(Self::Tile(partition, tile.parse().ok()?)),
         }
     }
@@ -79,6 +81,14 @@ impl Audit {
                 let none = || Problem::new(Code::Unavailable, "no checkpoint of this partition is published");
                 let signed = trees.checkpoint(partition).ok_or_else(none)?;
                 (signed.to_bytes(), TEXT, CHECKPOINT_TTL)
+            }
+            LogFile::Witnessed(partition) => {
+                let none = || Problem::new(Code::NotFound, "no witness has cosigned a checkpoint of this partition");
+                (
+                    trees.witnessed(partition).ok_or_else(none)?.to_bytes(),
+                    TEXT,
+                    CHECKPOINT_TTL,
+                )
             }
             LogFile::Tile(partition, tile) => {
                 let tiles = trees.tiles(partition).ok_or_else(unknown)?;

@@ -180,6 +180,7 @@ fn all_known(policy: PolicyDigest, keys_sequence: u64, claims: &CodeClaims) -> B
         keys_age_ms: 0,
         code_age_ms: 0,
         confined: false,
+        unwitnessed: false,
         clock_trusted: true,
         not_in_log: Some(NotInLog {
             kind: claims.kind,

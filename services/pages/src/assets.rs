@@ -61,13 +61,11 @@ async fn file(Path(name): Path<String>, request: HeaderMap) -> Response {
     (headers, asset.bytes).into_response()
 }
 
-/// Whether the reader accepts gzip. A weight of zero, which no browser sends, is read as acceptance of nothing.
+/// Whether the reader accepts gzip, without a weight: browsers send none.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers
         .get(ACCEPT_ENCODING)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    accepted
-        .split(',')
-        .any(|word| matches!(word.trim().split_once(';'), None if word.trim() == "gzip"))
+    accepted.split(',').any(|word| word.trim() == "gzip")
 }

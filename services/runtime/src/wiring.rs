@@ -13,6 +13,7 @@ pub mod snapshots;
 pub(crate) mod state_metrics;
 pub(crate) mod status_fold;
 pub(crate) mod verifying;
+pub mod witnessed_log;
 mod witnesses;
 pub(crate) mod writing;
 

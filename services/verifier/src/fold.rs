@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use citycode_domain::event::Event;
 use citycode_domain::ids::PolicyDigest;
 use citycode_event_store::follow::{Continuity, Fold};
-use citycode_event_store::{BucketId, LogPosition, RecordedCommit};
-use citycode_log_folds::{FoldedStatus, folded_events, projected};
+use citycode_event_store::{BucketId, EventStore, LogPosition, RecordedCommit, Revision};
+use citycode_log_folds::{FoldedStatus, events_of, folded_events, keys_stream, policies_stream, projected};
 use citycode_service_kit::telemetry::set_parent_from;
 use citycode_token::Keyring;
 
@@ -54,6 +54,23 @@ impl Folded {
         Ok(())
     }
 
+    /// Folds the signing keys and policies of the log up to the position of a snapshot, which does not contain them.
+    ///
+    /// # Errors
+    /// The log cannot be read, or its keys cannot be folded.
+    pub(crate) async fn fold_system_streams(&self, store: &dyn EventStore, from: &LogPosition) -> Result<(), String> {
+        for stream in [keys_stream(), policies_stream()] {
+            let commits = store.read_stream(&stream, Revision::EMPTY).await;
+            let commits = commits.map_err(|error| error.to_string())?;
+            for commit in commits.iter().filter(|commit| from.includes(commit.position)) {
+                for event in events_of(commit).map_err(|error| error.to_string())? {
+                    self.fold_system_event(&event, commit.position.sequence.0)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the policy of this verifier is in the log, so that its verdicts can be recomputed.
     pub(crate) fn has_policy_in_log(&self) -> bool {
         self.policy_in_log.load(Ordering::Acquire)
@@ -75,6 +92,10 @@ impl VerifierFold {
 }
 
 impl Fold for VerifierFold {
+    fn received(&mut self, message: &RecordedCommit) -> Result<(), String> {
+        self.folded.status.received(message)
+    }
+
     fn continuity(&self, commit: &RecordedCommit) -> Continuity {
         self.folded.status.continuity(commit)
     }

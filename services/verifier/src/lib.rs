@@ -12,6 +12,7 @@
 //! | [`scan`] | the request path of one scan |
 //! | `knowledge` | the age of the state, for the display of a place |
 //! | `undelivered` | whether a token that is not in the log is forged |
+//! | `witnesses` | the age from which a code needs a witnessed checkpoint |
 //! | `wrong_cards` | the limit on ID cards that are tried against a code |
 //! | [`grpc`] | the gRPC API |
 
@@ -24,6 +25,7 @@ mod memory;
 mod request;
 pub mod scan;
 mod undelivered;
+mod witnesses;
 mod wrong_cards;
 
 pub use fold::VerifierFold;

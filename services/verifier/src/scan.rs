@@ -14,8 +14,9 @@ use citycode_domain::policy::{KindPolicy, PlacePolicy, Policy};
 use citycode_domain::standing::Standing;
 use citycode_domain::status::Status;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition, Revision};
-use citycode_log_folds::{FoldedStatus, events_of, holder_stream, keys_stream, policies_stream};
+use citycode_event_store::{BucketId, EventStore, Layout, LogPosition, Partition};
+use citycode_log_folds::{FoldedStatus, holder_stream};
+use citycode_log_tree::FoldedTrees;
 use citycode_policy_file::PolicyFile;
 use citycode_projection::LogIdentity;
 use citycode_projection::status::{FingerprintKey, StatusAnswer, StatusReader};
@@ -33,6 +34,7 @@ use crate::freshness::{Freshness, Known, millis};
 use crate::measures::Measures;
 use crate::memory::Seen;
 use crate::undelivered::Undelivered;
+use crate::witnesses::{WitnessLimit, keys_are_those_of};
 use crate::wrong_cards::WrongCards;
 
 /// Stack buffer for the text of a scan: large enough for every code without a proof, and for most with one.
@@ -56,6 +58,9 @@ pub struct VerifierParts {
     pub records: Arc<dyn ScanRecords>,
     /// A random key for fingerprints; every verifier has its own.
     pub fingerprint_key: [u8; 16],
+    /// The age in seconds from which a code is checked only if a witnessed checkpoint covers its birth; `None` asks for
+    /// no witness.
+    pub witnessed_after_seconds: Option<u64>,
     /// The identity of the log.
     pub identity: LogIdentity,
 }
@@ -75,6 +80,7 @@ pub struct Verifier {
     undelivered: Undelivered,
     folded: Arc<Folded>,
     freshness: Arc<Freshness>,
+    witnesses: Option<WitnessLimit>,
     /// Indexed by the number of the kind, so that a scan need not search.
     kinds: [Option<Box<KindPolicy>>; CodeKind::MAX as usize + 1],
 }
@@ -180,18 +186,23 @@ impl Verifier {
     ) -> Result<(Arc<Self>, VerifierFold, LogPosition), String> {
         let key = FingerprintKey(parts.fingerprint_key);
         let now = Timestamp(parts.clock.now().0);
-        let status = FoldedStatus::open(snapshot, parts.identity, key, now, store.layout());
-        let from = status.reaches();
-        let folded = Folded::new(status, parts.policy.digest, &parts.fingerprint_key);
-        for stream in [keys_stream(), policies_stream()] {
-            let commits = store.read_stream(&stream, Revision::EMPTY).await;
-            let commits = commits.map_err(|error| error.to_string())?;
-            for commit in commits.iter().filter(|commit| from.includes(commit.position)) {
-                for event in events_of(commit).map_err(|error| error.to_string())? {
-                    folded.fold_system_event(&event, commit.position.sequence.0)?;
+        let (identity, layout) = (parts.identity, store.layout());
+        let status = match parts.witnessed_after_seconds {
+            None => FoldedStatus::open(snapshot, identity, key, now, layout),
+            Some(_) => {
+                let status = FoldedStatus::open_with_trees(snapshot, identity, key, now, layout);
+                if keys_are_those_of(&status, store).await? {
+                    status
+                } else {
+                    tracing::error!("SNAPSHOT NOT USED: the log shows other signing keys than it; the log is replayed");
+                    FoldedStatus::open_with_trees(None, identity, key, now, layout)
                 }
             }
-        }
+        };
+        let from = status.reaches();
+        let witnesses = WitnessLimit::of(parts.witnessed_after_seconds, status.trees(), &layout);
+        let folded = Folded::new(status, parts.policy.digest, &parts.fingerprint_key);
+        folded.fold_system_streams(store, &from).await?;
         let folded = Arc::new(folded);
         let mut kinds = [const { None }; CodeKind::MAX as usize + 1];
         for kind in &parts.policy.policy.kinds {
@@ -211,6 +222,7 @@ impl Verifier {
             undelivered: Undelivered::default(),
             folded: Arc::clone(&folded),
             freshness: Arc::new(Freshness::new(store.layout())),
+            witnesses,
             kinds,
         };
         Ok((Arc::new(verifier), VerifierFold::new(folded), from))
@@ -220,6 +232,12 @@ impl Verifier {
     #[must_use]
     pub fn freshness(&self) -> &Arc<Freshness> {
         &self.freshness
+    }
+
+    /// The trees of what was folded, if codes need witnesses; the caller must keep comparing them with the published log.
+    #[must_use]
+    pub fn trees(&self) -> Option<&Arc<FoldedTrees>> {
+        self.folded.status.trees()
     }
 
     /// The projection, from which status lists are published.
@@ -264,6 +282,7 @@ impl Verifier {
         let CodeKnowledge {
             knowledge,
             confined,
+            unwitnessed,
             undelivered,
         } = self.knowledge_of(scan, &read, &known, of_both);
         let (status, proof) = (known.status, read.proof);
@@ -298,6 +317,7 @@ impl Verifier {
                 keys_age_ms: of_keys.age_ms,
                 code_age_ms: of_code.age_ms,
                 confined,
+                unwitnessed,
                 clock_trusted: knowledge.clock_trusted,
                 not_in_log: not_in_log(claims, known.status, &knowledge),
             },
@@ -323,7 +343,12 @@ impl Verifier {
             key_compromised: *key_compromised,
             ..knowledge(of_both, scan.when)
         };
-        if confined {
+        // After the status was read, so that a birth that is in it and is not covered is noticed.
+        let unwitnessed = self.witnesses.as_ref().is_some_and(|witnesses| {
+            let age = scan.when.asked().now.0.saturating_sub(claims.issued_at.0);
+            !witnesses.admit(known.partition.map(Partition), claims.issued_at, age)
+        });
+        if confined || unwitnessed {
             knowledge.age_ms = u64::MAX;
         }
         let mut undelivered = false;
@@ -342,6 +367,7 @@ impl Verifier {
         CodeKnowledge {
             knowledge,
             confined,
+            unwitnessed,
             undelivered,
         }
     }
@@ -401,6 +427,7 @@ impl Verifier {
             keys_age_ms: 0,
             code_age_ms: knowledge.age_ms,
             confined,
+            unwitnessed: false,
             clock_trusted: knowledge.clock_trusted,
             not_in_log: None,
         }
@@ -522,6 +549,8 @@ struct CodeKnowledge {
     knowledge: Knowledge,
     /// Whether a foreign message confined the code's bucket.
     confined: bool,
+    /// Whether the code needs witnesses and they do not vouch for its birth.
+    unwitnessed: bool,
     /// As [`Answer::undelivered`], if the verdict is `too_stale`.
     undelivered: bool,
 }

@@ -60,7 +60,7 @@ const CRATES: [(&str, &[&str]); 33] = [
     ("event-store-jetstream", &["event-store", "jetstream"]),
     (
         "log-folds",
-        &["domain", "wire", "projection", "event-store", "service-kit"],
+        &["domain", "wire", "projection", "event-store", "log-tree", "service-kit"],
     ),
     (
         "log-tree",
@@ -157,6 +157,7 @@ const SERVICES: [(&str, &[&str]); 6] = [
             "policy-file",
             "event-store",
             "log-folds",
+            "log-tree",
         ],
     ),
     // Audit reads the log and never appends, so it does not depend on holder-log.

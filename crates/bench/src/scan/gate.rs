@@ -81,6 +81,7 @@ impl Gate {
                 Arc::clone(&entropy),
             )?),
             fingerprint_key: entropy.array(),
+            witnessed_after_seconds: None,
             identity: LogIdentity {
                 log_id: store.log_id().0,
                 partitions: layout.partitions(),

@@ -20,7 +20,8 @@ use super::packing::Packed;
 use super::partition::PartitionTails;
 use crate::foreign::{self, ForeignMessages};
 use crate::snapshot::{
-    Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
+    FORMAT_WITHOUT_TREES, Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header,
+    write_header,
 };
 
 const TAILS: [u8; 4] = *b"tail";
@@ -42,7 +43,8 @@ impl HolderRegister {
         let partitions: Vec<_> = self.partitions.iter().map(|tails| tails.read()).collect();
         let mut out = Output::new(out);
         let points: Vec<_> = partitions.iter().map(|tails| tails.point).collect();
-        write_header(&mut out, ProjectionKind::Register, identity, &points)?;
+        let kind = (ProjectionKind::Register, FORMAT_WITHOUT_TREES);
+        write_header(&mut out, kind, identity, &points)?;
         out.put(&TAILS)?;
         for tails in &partitions {
             let sorted = tails.sorted();

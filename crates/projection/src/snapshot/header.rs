@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use citycode_domain::time::Timestamp;
 
-use super::{FORMAT_VERSION, Input, LoadError, LogIdentity, Output, SaveError};
+use super::{FORMAT_VERSION, FORMAT_WITHOUT_TREES, Input, LoadError, LogIdentity, Output, SaveError};
 use crate::point::PartitionPoint;
 
 const MAGIC: [u8; 8] = *b"CCSNAP\r\n";
@@ -18,9 +18,19 @@ pub enum ProjectionKind {
     Register = 2,
 }
 
+impl ProjectionKind {
+    /// The highest format that this version reads of this projection.
+    const fn highest_format(self) -> u16 {
+        match self {
+            Self::Status => FORMAT_VERSION,
+            Self::Register => FORMAT_WITHOUT_TREES,
+        }
+    }
+}
+
 pub(crate) fn write_header<W: Write>(
     out: &mut Output<W>,
-    kind: ProjectionKind,
+    (kind, format): (ProjectionKind, u16),
     identity: &LogIdentity,
     points: &[PartitionPoint],
 ) -> Result<(), SaveError> {
@@ -31,7 +41,7 @@ pub(crate) fn write_header<W: Write>(
         });
     }
     out.put(&MAGIC)?;
-    out.put(&FORMAT_VERSION.to_le_bytes())?;
+    out.put(&format.to_le_bytes())?;
     out.put(&[kind as u8, 0])?;
     out.put(&identity.log_id)?;
     out.put(&identity.partitions.to_le_bytes())?;
@@ -54,7 +64,10 @@ pub fn log_of(mut file: impl Read) -> Option<[u8; 16]> {
 }
 
 /// Returns the format of a snapshot; nothing else is checked.
-pub(crate) fn format_of(file: impl Read) -> Result<u16, LoadError> {
+///
+/// # Errors
+/// [`LoadError`]: it cannot be read, or is not a snapshot.
+pub fn format_of(file: impl Read) -> Result<u16, LoadError> {
     let mut input = Input::new(file);
     match input.array() {
         Ok(MAGIC) => Ok(u16::from_le_bytes(input.array()?)),
@@ -65,7 +78,7 @@ pub(crate) fn format_of(file: impl Read) -> Result<u16, LoadError> {
 
 /// The fields of a header that its reader does not demand.
 pub(crate) struct Header {
-    /// The format, from 1 to [`FORMAT_VERSION`].
+    /// The format, from 1 to the highest of the projection.
     pub(crate) format: u16,
     /// The point of each partition.
     pub(crate) points: Vec<PartitionPoint>,
@@ -83,7 +96,7 @@ pub(crate) fn read_header<R: Read>(
         Err(error) => return Err(error),
     }
     let format = u16::from_le_bytes(input.array()?);
-    if format > FORMAT_VERSION {
+    if format > kind.highest_format() {
         return Err(LoadError::NewerFormat { found: format });
     }
     if format == 0 {

@@ -195,6 +195,40 @@ fn golden_bytes_of_format_3_foreign_messages_and_bucket_tails() {
     );
 }
 
+/// These bytes are never edited: files of this format exist on disks.
+#[test]
+fn golden_bytes_of_format_4_trees_of_the_log() {
+    let (without, register) = files();
+    let (writer, _) = status::load(&IDENTITY, &without[..]).expect("it is read");
+    let trees = [vec![7; 16], vec![9; 48]];
+    let mut with = Vec::new();
+    writer
+        .save_with_trees(&IDENTITY, Some(&trees), &mut with)
+        .expect("writing to memory cannot fail");
+    let golden = [&b"tree\x10\0"[..], &[7; 16], b"\x30\0", &[9; 48], b"end."].concat();
+    let body = with.len() - 32;
+    assert_eq!(with[body - golden.len()..body], golden);
+    assert_eq!((&with[8..10], &without[8..10]), (&b"\x04\0"[..], &b"\x03\0"[..]));
+    assert_eq!(
+        with[10..body - golden.len()],
+        without[10..without.len() - 36],
+        "everything else is as in format 3"
+    );
+    let (_, read) = status::load_with_trees(&IDENTITY, &with[..]).expect("it is read");
+    assert_eq!(read, Some(trees.to_vec()));
+    let (_, none) = status::load_with_trees(&IDENTITY, &without[..]).expect("it is read");
+    assert_eq!(none, None);
+    let mut of_register = register;
+    of_register[8] = 4;
+    assert!(matches!(
+        HolderRegister::load(&IDENTITY, &of_register[..]),
+        Err(LoadError::NewerFormat { found: 4 })
+    ));
+    for end in body - golden.len()..with.len() {
+        assert!(status::load(&IDENTITY, &with[..end]).is_err(), "cut at {end}");
+    }
+}
+
 /// Written by format 2. These bytes are never edited: files of this format exist on disks.
 #[test]
 fn golden_bytes_of_format_2_facts_of_lists() {
@@ -317,7 +351,7 @@ fn a_file_of_another_log_layout_projection_or_version_has_its_own_error() {
             load_either(&IDENTITY, kind, &file)
         };
         assert!(matches!(with(0, b'X'), Err(LoadError::NotASnapshot)));
-        assert!(matches!(with(8, 4), Err(LoadError::NewerFormat { found: 4 })));
+        assert!(matches!(with(8, 5), Err(LoadError::NewerFormat { found: 5 })));
         let other = LogIdentity {
             log_id: [0; 16],
             ..IDENTITY

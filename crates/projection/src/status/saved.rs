@@ -9,10 +9,13 @@
 //!             "ends" known:u8 ( count:u32 ( bucket:u16 hash:u64 )* ){partitions}   since format 3; ascending by bucket: the first 8
 //!                                                      bytes of the hash of its last commit
 //!             "frgn" …                                     since format 3; see `foreign`
+//!             "tree" ( length:u16 range:length ){partitions}   format 4: the tree of each partition at its point
 //! name      = id:u32 partition:u16 kind:u8 retires-at:i64      what a version 2 list contains, also of retired lists
 //! list      = id:u32 count:u32 ( number:u32 block:14592 )* ascending by number
 //! block     = 228 lines of 16 u32: entry i of a line is bits 28 i to 28 i + 27 of its 512, low bits first
 //! ```
+//! A range is a compact range as the crate `transparency` serialises it. Here it is bytes: this crate knows no trees.
+//!
 //! Fingerprints are useless without the key, so the file contains it: the file is as secret as the key.
 
 use std::io::{Read, Write};
@@ -34,7 +37,8 @@ use super::writer::{Chains, StatusWriter};
 use crate::foreign::{self, ForeignMessages};
 use crate::point::PartitionPoint;
 use crate::snapshot::{
-    Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError, read_header, write_header,
+    FORMAT_VERSION, FORMAT_WITHOUT_TREES, Header, Input, LoadError, LogIdentity, Output, ProjectionKind, SaveError,
+    read_header, write_header,
 };
 
 const KEY: [u8; 4] = *b"key.";
@@ -45,6 +49,13 @@ const LISTS: [u8; 4] = *b"list";
 const HOLDERS: [u8; 4] = *b"hold";
 /// Since format 3.
 const ENDS: [u8; 4] = *b"ends";
+/// Format 4.
+const TREES: [u8; 4] = *b"tree";
+/// Longest range of a tree in bytes: more than the 62 hashes and two numbers of the largest one.
+const MAX_TREE_BYTES: u16 = 2_048;
+
+/// The serialised trees of the log in a snapshot, one for each partition; `None` in a snapshot without them.
+pub type SavedTrees = Option<Vec<Vec<u8>>>;
 
 impl StatusWriter {
     /// Writes a snapshot as of the last folded commit. Readers continue; folding waits, because this borrows
@@ -53,11 +64,28 @@ impl StatusWriter {
     /// # Errors
     /// [`SaveError`].
     pub fn save(&self, identity: &LogIdentity, out: impl Write) -> Result<(), SaveError> {
+        self.save_with_trees(identity, None, out)
+    }
+
+    /// As [`Self::save`], with the serialised tree of each partition as of its last folded commit.
+    ///
+    /// # Errors
+    /// [`SaveError`].
+    ///
+    /// # Panics
+    /// If a tree is longer than a serialised range can be, or there are not as many as partitions.
+    pub fn save_with_trees(
+        &self,
+        identity: &LogIdentity,
+        trees: Option<&[Vec<u8>]>,
+        out: impl Write,
+    ) -> Result<(), SaveError> {
         let shared = &self.shared;
         let mut out = Output::new(out);
         let partitions = shared.partitions.iter();
         let points: Vec<_> = partitions.map(PartitionStatus::point_unguarded).collect();
-        write_header(&mut out, ProjectionKind::Status, identity, &points)?;
+        let format = trees.map_or(FORMAT_WITHOUT_TREES, |_| FORMAT_VERSION);
+        write_header(&mut out, (ProjectionKind::Status, format), identity, &points)?;
         out.put(&KEY)?;
         out.put(&shared.key.0)?;
         out.put(&TIME)?;
@@ -91,8 +119,24 @@ impl StatusWriter {
             out.put(&[standing.number()])?;
         }
         save_chains(&mut out, &self.chains, self.ends_are_known)?;
+        if let Some(trees) = trees {
+            assert_eq!(trees.len(), points.len(), "a tree for each partition");
+            save_trees(&mut out, trees)?;
+        }
         out.finish()
     }
+}
+
+fn save_trees<W: Write>(out: &mut Output<W>, trees: &[Vec<u8>]) -> Result<(), SaveError> {
+    out.put(&TREES)?;
+    for tree in trees {
+        let length = u16::try_from(tree.len())
+            .ok()
+            .filter(|length| *length <= MAX_TREE_BYTES);
+        out.put(&length.expect("a range has at most 62 hashes").to_le_bytes())?;
+        out.put(tree)?;
+    }
+    Ok(())
 }
 
 /// Writes what version 2 lists contain, which their names do not encode.
@@ -124,6 +168,17 @@ fn count32(count: usize) -> u32 {
 /// # Errors
 /// [`LoadError`].
 pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, StatusReader), LoadError> {
+    load_with_trees(identity, input).map(|(status, _)| status)
+}
+
+/// As [`load`], with the trees of the log.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load_with_trees(
+    identity: &LogIdentity,
+    input: impl Read,
+) -> Result<((StatusWriter, StatusReader), SavedTrees), LoadError> {
     let mut input = Input::new(input);
     let Header { format, points } = read_header(&mut input, ProjectionKind::Status, identity)?;
     input.expect_section(KEY)?;
@@ -144,6 +199,10 @@ pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, S
         3.. => Some(load_chains(&mut input, identity.partitions)?),
         _ => None,
     };
+    let trees = match format {
+        4.. => Some(load_trees(&mut input, identity.partitions)?),
+        _ => None,
+    };
     input.finish()?;
     let partitions = points.into_iter().map(PartitionStatus::at);
     let (mut writer, reader) = StatusWriter::over(Shared {
@@ -161,7 +220,21 @@ pub fn load(identity: &LogIdentity, input: impl Read) -> Result<(StatusWriter, S
         Some((chains, known)) => (writer.chains, writer.ends_are_known) = (chains, known),
         None => writer.ends_are_known = false,
     }
-    Ok((writer, reader))
+    Ok(((writer, reader), trees))
+}
+
+fn load_trees<R: Read>(input: &mut Input<R>, partitions: u16) -> Result<Vec<Vec<u8>>, LoadError> {
+    input.expect_section(TREES)?;
+    let tree = |_| {
+        let length = u16::from_le_bytes(input.array()?);
+        if length > MAX_TREE_BYTES {
+            return Err(LoadError::Damaged("a tree is longer than a range can be"));
+        }
+        let mut tree = vec![0; usize::from(length)];
+        input.take(&mut tree)?;
+        Ok(tree)
+    };
+    (0..partitions).map(tree).collect()
 }
 
 fn save_chains<W: Write>(out: &mut Output<W>, chains: &[Chains], known: bool) -> Result<(), SaveError> {

@@ -16,6 +16,7 @@ fn basis() -> Basis {
         keys_age_ms: 211,
         code_age_ms: 143,
         confined: false,
+        unwitnessed: false,
         clock_trusted: true,
         not_in_log: None,
     }
@@ -87,6 +88,7 @@ fn every_combination_of_evidence_reads_back() {
                     reaches,
                 }),
                 confined: number % 2 == 0,
+                unwitnessed: number % 5 == 0,
                 clock_trusted: number % 3 == 0,
                 keys_sequence: [0, u64::MAX, 7][number % 3],
                 code_age_ms: [0, u64::MAX, 500][number % 3],

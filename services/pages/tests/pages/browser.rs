@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use citycode_access_records::embedded::EmbeddedRecords;
 use citycode_access_records::{AccessRecords as _, Entry, Table};
-use citycode_pages::{DemoPerson, PageCaller, PageTokens, Pages, PagesParts};
+use citycode_pages::{DemoPerson, KioskSettings, PageCaller, PageTokens, Pages, PagesParts};
 use citycode_policy_file::PolicyFile;
 use citycode_qr::Fonts;
 use citycode_service_clients::Clients;
@@ -68,11 +68,13 @@ impl Browser {
             clients: Clients::in_process(routes),
             policy: PolicyFile::open(None).unwrap().policy,
             tokens: Arc::new(Tokens),
+            assertions: None,
             records: Arc::clone(&records) as _,
             session_key: Zeroizing::new([1; 32]),
             clock: Arc::clone(&clock) as _,
             entropy: Arc::new(SeededEntropy::new(1)),
             fonts: Arc::new(Fonts::built_in()),
+            kiosk: KioskSettings::default(),
             demo: vec![DemoPerson {
                 id_number: "11010519491231002X".to_owned(),
                 name: "王小明".to_owned(),

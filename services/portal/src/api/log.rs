@@ -40,6 +40,20 @@ pub(crate) async fn checkpoint(
     file(&shared, &headers, format!("{partition}/checkpoint")).await
 }
 
+/// Returns the latest checkpoint of a partition that witnesses have cosigned. The newest checkpoint is replaced each second,
+/// so that a reader may never find one that is cosigned already.
+#[utoipa::path(get, path = "/log/{partition}/witnessed", operation_id = "log_witnessed", tag = "log",
+    params(("partition" = String, Path, description = "The partition in two digits, e.g. 07")),
+    responses((status = 200, description = "A signed note with cosignatures", body = String, content_type = "text/plain")))]
+pub(crate) async fn witnessed(
+    State(shared): SharedState,
+    partition: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Path(partition) = partition.map_err(|_| unknown())?;
+    file(&shared, &headers, format!("{partition}/witnessed")).await
+}
+
 /// Returns a tile of hashes of a partition's tree (C2SP tlog-tiles). Tiles never change. There are no entry bundles.
 #[utoipa::path(get, path = "/log/{partition}/tile/{*tile}", operation_id = "log_tile", tag = "log",
     params(("partition" = String, Path, description = "The partition in two digits, e.g. 07"),

@@ -70,6 +70,7 @@ pub(crate) fn routes(description: utoipa::openapi::OpenApi) -> OpenApiRouter<Arc
         .routes(routes!(status_lists::get))
         .routes(routes!(log::keys))
         .routes(routes!(log::checkpoint))
+        .routes(routes!(log::witnessed))
         .routes(routes!(log::tile))
         .routes(routes!(log::prove))
         .routes(routes!(policy::policy))

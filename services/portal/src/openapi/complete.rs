@@ -6,7 +6,7 @@ use citycode_wire::limits::{DEVICE, Limit, METHOD, PERSON_NAME, PURPOSE, REASON,
 use serde_json::{Value, json};
 
 /// Paths that need no token.
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 9] = [
     "/api/v1/keys",
     "/api/v1/status-keys",
     "/api/v1/status-lists",
@@ -14,6 +14,7 @@ const PUBLIC: [&str; 8] = [
     "/api/v1/policy",
     "/log/keys",
     "/log/{partition}/checkpoint",
+    "/log/{partition}/witnessed",
     "/log/{partition}/tile/{tile}",
 ];
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::City;
 
 /// Every operation of the API, and whether it is public.
-const OPERATIONS: [(&str, &str, bool); 42] = [
+const OPERATIONS: [(&str, &str, bool); 43] = [
     ("post", "/api/v1/register", false),
     ("post", "/api/v1/relate", false),
     ("post", "/api/v1/unrelate", false),
@@ -41,6 +41,7 @@ const OPERATIONS: [(&str, &str, bool); 42] = [
     ("post", "/api/v1/audit/log-check", false),
     ("get", "/log/keys", true),
     ("get", "/log/{partition}/checkpoint", true),
+    ("get", "/log/{partition}/witnessed", true),
     ("get", "/log/{partition}/tile/{tile}", true),
     ("post", "/api/v1/history", false),
     ("get", "/api/v1/keys", true),

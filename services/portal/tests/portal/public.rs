@@ -211,6 +211,7 @@ async fn files_of_the_logs_trees_are_passed_on_as_they_are() {
     for (path, asked, media_type) in [
         ("/log/keys", "keys", "text/plain; charset=utf-8"),
         ("/log/07/checkpoint", "07/checkpoint", "text/plain; charset=utf-8"),
+        ("/log/07/witnessed", "07/witnessed", "text/plain; charset=utf-8"),
         (
             "/log/07/tile/0/x001/234",
             "07/tile/0/x001/234",

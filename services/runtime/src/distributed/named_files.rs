@@ -37,6 +37,8 @@ pub(super) fn check(role: Role, settings: &ServiceSettings) -> Result<(), StartE
     for (name, _, servers) in connections.iter().filter(|(_, used, _)| *used) {
         problems.extend(of_servers(servers).into_iter().map(|error| format!("{name}: {error}")));
     }
+    let demand = settings.witnessed_log.as_ref().filter(|_| role == Role::Verifier);
+    problems.extend(demand.and_then(|demand| demand.named_files().err()));
     if let Some(tls) = &settings.tls
         && let Err(error) = tls.client_of(role.program())
     {

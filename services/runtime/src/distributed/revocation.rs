@@ -42,7 +42,7 @@ pub(super) async fn open(
     let fingerprints = FingerprintKey(surroundings.entropy.array());
     let (kind, file) = (ProjectionKind::Status, dependencies.state.join("projections/status"));
     let mut starting = shared_snapshot::fetch(&dependencies, settings, surroundings, health, kind, &file).await?;
-    let layout = dependencies.log.layout();
+    let layout = (dependencies.log.layout(), settings.witnessed_log.is_some());
     let status = StatusSnapshot::open(file, dependencies.identity, fingerprints, layout, &surroundings.clock);
     starting.loaded(&status.reaches());
     let progress = Progress::new(&status.reaches());

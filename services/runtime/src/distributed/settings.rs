@@ -13,6 +13,7 @@ use citycode_service_kit::tls::MutualTls;
 use serde::Deserialize;
 
 use super::Role;
+use crate::wiring::witnessed_log::WitnessedLogSettings;
 use crate::wiring::{IdentityProvider, StartError};
 
 /// The default address, reachable from this machine only.
@@ -74,6 +75,9 @@ pub struct ServiceSettings {
     pub scan_retention_days: u16,
     /// Addresses of the witnesses that cosign the log's checkpoints, for audit services.
     pub witnesses: Vec<String>,
+    /// From which age on verifiers check codes only if witnesses vouch for the log; default: never. With this section,
+    /// the snapshots of revocation services contain the trees that such verifiers need.
+    pub witnessed_log: Option<WitnessedLogSettings>,
     /// Retention of the purposes of queries in days, unless the policy has one.
     pub query_retention_days: u16,
     /// Seconds between the report "not ready" and the end of listening.
@@ -172,6 +176,7 @@ impl Default for ServiceSettings {
             shared_snapshots: SharedSnapshotSettings::default(),
             scan_retention_days: 30,
             witnesses: Vec::new(),
+            witnessed_log: None,
             query_retention_days: 365,
             drain_seconds: 3,
             limits: Limits::default(),
@@ -211,7 +216,8 @@ impl Validate for ServiceSettings {
         ];
         let wrong = wrong.into_iter().filter(|(wrong, _)| *wrong);
         let wrong = wrong.map(|(_, complaint)| complaint.to_owned());
-        wrong.chain(self.limits.validate()).collect()
+        let demand = self.witnessed_log.iter().flat_map(WitnessedLogSettings::problems);
+        wrong.chain(demand).chain(self.limits.validate()).collect()
     }
 }
 
@@ -230,6 +236,14 @@ impl ServiceSettings {
             ),
             missing(!portal && self.state.is_none(), "state"),
             missing(!portal && self.keys.is_none(), "keys"),
+            missing(
+                role == Role::Verifier
+                    && self
+                        .witnessed_log
+                        .as_ref()
+                        .is_some_and(|demand| demand.log.is_none() || demand.log_keys.is_none()),
+                "witnessed_log.log and witnessed_log.log_keys",
+            ),
             missing(portal && services.issuer.is_empty(), "services.issuer"),
             missing(portal && services.revocation.is_empty(), "services.revocation"),
             missing(portal && services.verifier.is_empty(), "services.verifier"),

@@ -28,7 +28,9 @@ pub(super) async fn fetch(
     kind: ProjectionKind,
     file: &Path,
 ) -> Result<Starting, StartError> {
-    let mut starting = Starting::begin(kind, Arc::clone(&surroundings.clock), health);
+    let needs_trees = kind == ProjectionKind::Status && settings.witnessed_log.is_some();
+    let starting = Starting::begin(kind, Arc::clone(&surroundings.clock), health);
+    let mut starting = starting.with_trees(needs_trees);
     if !settings.shared_snapshots.start_from {
         return Ok(starting);
     }

@@ -35,11 +35,13 @@ pub(super) async fn open(
         &vault,
         records,
         surroundings,
-        &id_check_key,
+        (&id_check_key, settings.witnessed_log.as_ref()),
     )
     .await?;
     starting.loaded(&verifying.progress().position());
-    let tasks = verifying.follow(&dependencies.log, health, surroundings, policy);
+    let mut tasks = verifying.follow(&dependencies.log, health, surroundings, policy);
+    let demand = settings.witnessed_log.as_ref();
+    tasks.extend(verifying.compare_log(demand, None, health, surroundings, policy)?);
     match verifying.progress().wait_until_live().await {
         Ok(()) => starting.caught_up(&verifying.progress().position()),
         // The service is not ready, with the reason in its health. If it is called nevertheless, it refuses codes that

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::begin_anew::BeginAnew;
 use super::page_settings::PageSettings;
+use crate::wiring::witnessed_log::WitnessedLogSettings;
 use crate::wiring::{IdentityProvider, StartError};
 
 /// The default address, reachable from this machine only.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub query_retention_days: u16,
     /// Addresses of the witnesses that cosign the log's checkpoints.
     pub witnesses: Vec<String>,
+    /// From which age on codes are checked only if witnesses vouch for the log; default: never.
+    pub witnessed_log: Option<WitnessedLogSettings>,
     /// The folder of high-water marks, which must not be part of a backup; default: `$XDG_STATE_HOME/citycode/marks`.
     pub marks: Option<PathBuf>,
     /// The issuer of accepted access tokens, in addition to this machine's own.
@@ -78,6 +81,7 @@ impl Default for Settings {
             scan_retention_days: 30,
             query_retention_days: 365,
             witnesses: Vec::new(),
+            witnessed_log: None,
             marks: None,
             identity_provider: None,
             assertion_provider: None,
@@ -111,7 +115,12 @@ impl Settings {
                 .err()
                 .map(|error| format!("{}: {error}", provider.jwks_file.display()))
         });
+        let demand = self
+            .witnessed_log
+            .as_ref()
+            .and_then(|demand| demand.named_files().err());
         let problems: Vec<String> = [
+            demand,
             policy.and_then(Result::err).map(|error| error.to_string()),
             master.and_then(Result::err).map(|error| error.to_string()),
         ]
@@ -140,6 +149,12 @@ impl Validate for Settings {
         }
         if self.query_retention_days == 0 {
             errors.push("query_retention_days must be at least 1".to_owned());
+        }
+        if let Some(demand) = &self.witnessed_log {
+            errors.extend(demand.problems());
+            if demand.log.is_some() != demand.log_keys.is_some() {
+                errors.push("witnessed_log.log and witnessed_log.log_keys go together".to_owned());
+            }
         }
         errors
     }

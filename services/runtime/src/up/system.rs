@@ -344,7 +344,8 @@ async fn follow_scans(
     let retention = queries.keep_retention(Arc::clone(clock), days);
     followers.push(tokio::spawn(retention));
     let archive = Arc::new(records.archive());
-    let key = &dependencies.id_check_key;
+    let demand = settings.witnessed_log.as_ref();
+    let key = (&dependencies.id_check_key, demand);
     let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
     followers.extend(verifying.follow(store, health, surroundings, policy));
     let (trees, publishing) = publish_trees(
@@ -356,6 +357,7 @@ async fn follow_scans(
     )
     .await?;
     followers.push(publishing);
+    followers.extend(verifying.compare_log(demand, Some(&trees), health, surroundings, policy)?);
     let (audit, follower) = follow_index(
         store,
         &folder.join("audit"),

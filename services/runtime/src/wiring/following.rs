@@ -121,6 +121,10 @@ impl<F: Fold> Fold for Reported<F> {
         Ok(())
     }
 
+    fn received(&mut self, message: &RecordedCommit) -> Result<(), String> {
+        self.fold.received(message)
+    }
+
     fn continuity(&self, commit: &RecordedCommit) -> Continuity {
         self.fold.continuity(commit)
     }

@@ -60,7 +60,7 @@ pub async fn publish_trees(
 }
 
 /// The host of a URI, with its port.
-fn host_of(uri: &str) -> &str {
+pub(super) fn host_of(uri: &str) -> &str {
     let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     after_scheme.split(['/', '?', '#']).next().unwrap_or_default()
 }

@@ -463,6 +463,18 @@ pub(crate) const ALL: &[Metric] = &[
         "requests that ended in a panic",
     ),
     metric(
+        "citycode_verifier_forked_partitions",
+        Gauge,
+        Part::Verifier,
+        "partitions of which witnesses have cosigned another past than the one that this verifier has folded",
+    ),
+    metric(
+        "citycode_verifier_unwitnessed_partitions",
+        Gauge,
+        Part::Verifier,
+        "partitions for which no recent witnessed checkpoint vouches; 0 if the configuration demands none",
+    ),
+    metric(
         "citycode_log_tree_leaves",
         Gauge,
         Part::Audit,

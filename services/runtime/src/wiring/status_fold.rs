@@ -25,17 +25,22 @@ pub(crate) struct StatusSnapshot {
 }
 
 impl StatusSnapshot {
-    /// From its file, or empty.
+    /// From its file, or empty. `with_trees` says whether its snapshots contain the trees of the log.
     pub(crate) fn open(
         file: PathBuf,
         identity: LogIdentity,
         key: FingerprintKey,
-        layout: Layout,
+        (layout, with_trees): (Layout, bool),
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let now = Timestamp(clock.now().0);
+        let open = if with_trees {
+            FoldedStatus::open_with_trees
+        } else {
+            FoldedStatus::open
+        };
         Self {
-            status: Arc::new(FoldedStatus::open(Some(&file), identity, key, now, layout)),
+            status: Arc::new(open(Some(&file), identity, key, now, layout)),
             file,
             clock: Arc::clone(clock),
             writing: Arc::default(),
@@ -81,6 +86,10 @@ impl SnapshotFile for StatusSnapshot {
 struct StatusFold(Arc<FoldedStatus>);
 
 impl Fold for StatusFold {
+    fn received(&mut self, message: &RecordedCommit) -> Result<(), String> {
+        self.0.received(message)
+    }
+
     fn continuity(&self, commit: &RecordedCommit) -> Continuity {
         self.0.continuity(commit)
     }

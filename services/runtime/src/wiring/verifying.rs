@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use citycode_event_store::EventStore;
 use citycode_event_store::follow::Progress;
+use citycode_log_tree::LogTrees;
 use citycode_policy_file::PolicyFile;
 use citycode_scan_records::ScanRecords;
 use citycode_service_kit::entropy::Draw as _;
@@ -18,8 +19,10 @@ use tokio::task::JoinHandle;
 
 use super::following::spawn_follower;
 use super::lag::Lag;
+use super::log_trees::host_of;
 use super::policy::report_adopted;
 use super::snapshots::{Snapshot, save_blocking};
+use super::witnessed_log::{Comparing, ComparingParts, WitnessedLogSettings, report_no_demand};
 use super::{StartError, Surroundings};
 
 /// The verifier with its projection and snapshot. Cheap to clone.
@@ -41,7 +44,7 @@ impl Verifying {
         vault: &Arc<dyn Vault>,
         records: Arc<dyn ScanRecords>,
         surroundings: &Surroundings,
-        id_check_key: &IdCheckKey,
+        (id_check_key, demand): (&IdCheckKey, Option<&WitnessedLogSettings>),
     ) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError::Verifier(error.to_string());
         let parts = VerifierParts {
@@ -51,6 +54,7 @@ impl Verifying {
             id_check_key: id_check_key.clone(),
             records: Arc::clone(&records),
             fingerprint_key: surroundings.entropy.array(),
+            witnessed_after_seconds: demand.map(|demand| demand.codes_older_than_seconds),
             identity: citycode_log_folds::identity_of(&**store),
         };
         let snapshot = folder.join("projections/status");
@@ -69,6 +73,34 @@ impl Verifying {
 
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// Spawns a task that compares the log with witnessed checkpoints, if that is demanded. `own` are the published trees
+    /// of this process, if it has them.
+    ///
+    /// # Errors
+    /// [`StartError::Verifier`], if the keys in the settings cannot be used.
+    pub(crate) fn compare_log(
+        &self,
+        demand: Option<&WitnessedLogSettings>,
+        own: Option<&Arc<LogTrees>>,
+        health: &HealthRegistry,
+        surroundings: &Surroundings,
+        policy: &PolicyFile,
+    ) -> Result<Option<JoinHandle<()>>, StartError> {
+        let (Some(settings), Some(trees)) = (demand, self.verifier.trees()) else {
+            report_no_demand();
+            return Ok(None);
+        };
+        let comparing = Comparing::new(ComparingParts {
+            trees,
+            settings,
+            host: host_of(&policy.policy.status_base_uri),
+            own: own.cloned(),
+            clock: &surroundings.clock,
+            health: health.component("witnessed-log"),
+        })?;
+        Ok(Some(tokio::spawn(async move { match comparing.run().await {} })))
     }
 
     /// Spawns a task that follows the log and a task that proves freshness.

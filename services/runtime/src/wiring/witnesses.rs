@@ -80,7 +80,7 @@ impl Witness {
                 Ok(signatures) => {
                     self.asked.insert(partition, head);
                     self.sizes.insert(partition, head.size);
-                    trees.add_cosignatures(partition, head, signatures);
+                    trees.add_cosignatures(partition, &signed, signatures);
                     if std::mem::take(&mut self.failed) {
                         tracing::info!(witness = self.url, "the witness cosigns again");
                     }

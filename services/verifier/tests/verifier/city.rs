@@ -1,6 +1,7 @@
 //! A city with one verifier over the in-memory log: real events, real tokens, a clock that the test moves.
 #![expect(clippy::unwrap_used, reason = "a failure of the fixture fails the test")]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use citycode_auth::{Caller, CallerId, Role};
@@ -107,6 +108,7 @@ impl City {
             id_check_key: id_check_key(),
             records: Arc::clone(&records) as _,
             fingerprint_key: [9; 16],
+            witnessed_after_seconds: None,
             identity: identity(),
         };
         let snapshot = folder.path().join("status");
@@ -139,6 +141,16 @@ impl City {
 
     /// Another verifier of the city, with the given records.
     pub(crate) async fn verifier_with(&self, records: Arc<dyn ScanRecords>) -> Arc<Verifier> {
+        self.verifier_from(records, None, None).await.0
+    }
+
+    /// Another verifier, which may demand witnesses for codes of an age and start from a snapshot, and its follower.
+    pub(crate) async fn verifier_from(
+        &self,
+        records: Arc<dyn ScanRecords>,
+        witnessed_after_seconds: Option<u64>,
+        snapshot: Option<&Path>,
+    ) -> (Arc<Verifier>, Progress) {
         let parts = VerifierParts {
             policy: self.policy_file.clone(),
             clock: Arc::clone(&self.clock) as _,
@@ -146,9 +158,10 @@ impl City {
             id_check_key: id_check_key(),
             records,
             fingerprint_key: [8; 16],
+            witnessed_after_seconds,
             identity: identity(),
         };
-        let (verifier, mut fold, from) = Verifier::open(parts, &self.store, None).await.unwrap();
+        let (verifier, mut fold, from) = Verifier::open(parts, &self.store, snapshot).await.unwrap();
         let progress = Progress::new(&from);
         let (followed, following) = (self.store.clone(), progress.clone());
         tokio::spawn(async move {
@@ -156,7 +169,7 @@ impl City {
         });
         let freshness = Arc::clone(verifier.freshness());
         freshness.probe(&self.store, &progress, &*self.clock).await.unwrap();
-        verifier
+        (verifier, progress)
     }
 
     /// The process ends and starts again on the same log and folder.

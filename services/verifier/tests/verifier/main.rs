@@ -15,3 +15,4 @@ mod requests;
 mod slow_vault;
 mod snapshots;
 mod streams;
+mod witnesses;
