@@ -47,6 +47,9 @@ export function run(args, { env = {} } = {}) {
 }
 
 /** A running city. */
+// Each program that a test starts is ended at the exit of the test at the latest.
+process.setMaxListeners(0);
+
 export class City {
   /** Starts a demo and waits until it is ready; `port` 0 is a free one. */
   static async start({ folder = temporaryFolder("demo"), port = 0, args = ["--demo"] } = {}) {
@@ -107,6 +110,13 @@ export class City {
   file(name, content) {
     const path = join(this.folder, name);
     writeFileSync(path, content);
+    return path;
+  }
+
+  /** A file that only this user reads. */
+  secret(name, content) {
+    const path = join(this.folder, name);
+    writeFileSync(path, content, { mode: 0o600 });
     return path;
   }
 
