@@ -4,6 +4,9 @@ import { after, before, test } from "node:test";
 import { City } from "./program.mjs";
 import { Reader, launch } from "./reader.mjs";
 
+/** Longest time of a journey on a busy machine. In a row of `access.test.mjs` are all pages. */
+const LONGEST_MS = 300_000;
+
 /** Starts one program and one browser for the tests of a file; `journey` is its test function. */
 export function journeys({ args = [] } = {}) {
   let browser;
@@ -13,12 +16,12 @@ export function journeys({ args = [] } = {}) {
   });
   after(async () => {
     await browser?.close();
-    await city?.stop();
+    await City.stopAll();
   });
 
   /** `arrive(options)` gives a new person in front of a browser of their own. */
   return function journey(name, body) {
-    test(name, async () => {
+    test(name, { timeout: LONGEST_MS }, async () => {
       const readers = [];
       const arrive = async (options = {}) => {
         const reader = await Reader.arrive(browser, options.city ?? city, options);

@@ -23,10 +23,18 @@ export const PEOPLE = {
   red: { number: 7, idNumber: "990100199502140085", name: "吴强" },
 };
 
+/** The programs that run now, and the folders of this process. */
+const running = new Set();
+const folders = [];
+process.on("exit", () => {
+  running.forEach((city) => city.child.kill("SIGKILL"));
+  folders.forEach((folder) => rmSync(folder, { recursive: true, force: true }));
+});
+
 /** A folder that is removed when the process ends. */
 export function temporaryFolder(name) {
   const folder = mkdtempSync(join(tmpdir(), `citycode-${name}-`));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  folders.push(folder);
   return folder;
 }
 
@@ -47,9 +55,6 @@ export function run(args, { env = {} } = {}) {
 }
 
 /** A running city. */
-// Each program that a test starts is ended at the exit of the test at the latest.
-process.setMaxListeners(0);
-
 export class City {
   /** Starts a demo and waits until it is ready; `port` 0 is a free one. */
   static async start({ folder = temporaryFolder("demo"), port = 0, args = ["--demo"] } = {}) {
@@ -65,12 +70,17 @@ export class City {
     this.env = { XDG_STATE_HOME: join(folder, "state") };
   }
 
+  /** Ends every program that this test file started and that still runs. */
+  static async stopAll() {
+    await Promise.all([...running].map((city) => city.kill()));
+  }
+
   async begin(port) {
     const args = ["up", ...this.args, "--data", join(this.folder, "data"), "--listen", `127.0.0.1:${port}`];
     this.child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.env } });
     const child = this.child;
     this.ended = new Promise((done) => child.on("close", done));
-    process.on("exit", () => child.kill("SIGKILL"));
+    running.add(this);
     let log = "";
     child.stderr.on("data", (data) => (log = (log + data).slice(-20_000)));
     this.log = () => log;
@@ -98,12 +108,14 @@ export class City {
   async kill() {
     this.child.kill("SIGKILL");
     await this.ended;
+    running.delete(this);
   }
 
   /** Stops the program in good order. */
   async stop() {
     this.child.kill("SIGTERM");
     await this.ended;
+    running.delete(this);
   }
 
   /** A file of the city's folder with this content. */
