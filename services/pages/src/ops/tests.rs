@@ -1,0 +1,432 @@
+//! The pages of operations over the router: which role gets which page, and pages without services.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use citycode_access_records::embedded::EmbeddedRecords;
+use citycode_access_records::{AccessRecords as _, Entry, Table};
+use citycode_domain::time::UnixSeconds;
+use citycode_qr::{FontChoice, Fonts};
+use citycode_service_clients::Clients;
+use citycode_service_kit::clock::ManualClock;
+use citycode_service_kit::entropy::SeededEntropy;
+use citycode_service_kit::problem::Problem;
+use http::header::{CONTENT_TYPE, COOKIE, LOCATION};
+use http::{Request, StatusCode};
+use tower::ServiceExt as _;
+use zeroize::Zeroizing;
+
+use crate::session::{Area, Device, Operator, Session, Who};
+use crate::site::Site;
+use crate::{PageCaller, PageTokens, Pages, PagesParts};
+
+const NOW: i64 = 1_795_000_000;
+const ROLES: [&str; 5] = ["officer", "health_authority", "auditor", "privacy", "admin"];
+
+/// Every caller gets the same token.
+struct AnyToken;
+
+impl PageTokens for AnyToken {
+    fn token(&self, _: &PageCaller) -> Result<Zeroizing<String>, Problem> {
+        Ok(Zeroizing::new("token".to_owned()))
+    }
+}
+
+/// The pages over no services: each call is answered with `not_found`.
+struct World {
+    router: Router,
+    site: Arc<Site>,
+    _folder: tempfile::TempDir,
+}
+
+fn world() -> World {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let records = EmbeddedRecords::open(&folder.path().join("access.redb")).expect("new records");
+    let policy = citycode_policy_file::parse(citycode_policy_file::SHANGHAI).expect("a valid policy");
+    let pages = Pages::new(PagesParts {
+        clients: Clients::in_process(tonic::service::Routes::default()),
+        policy: Arc::new(policy),
+        tokens: Arc::new(AnyToken),
+        records: Arc::new(records),
+        session_key: Zeroizing::new([7; 32]),
+        clock: Arc::new(ManualClock::at(UnixSeconds(NOW))),
+        entropy: Arc::new(SeededEntropy::new(1)),
+        fonts: Arc::new(Fonts::load(&FontChoice::BuiltIn).expect("the built-in font")),
+        demo: Vec::new(),
+        host_names: Vec::new(),
+        secure: false,
+    });
+    World {
+        site: Arc::clone(&pages.start_links().0),
+        router: pages.into_router(),
+        _folder: folder,
+    }
+}
+
+impl World {
+    fn session(&self, role: &str) -> Session {
+        let who = Who::Operator(Operator {
+            name: role.to_owned(),
+            roles: vec![role.to_owned()],
+        });
+        Session::begin(&self.site, Area::Ops, who)
+    }
+
+    async fn get(&self, session: &Session, path: &str) -> (StatusCode, String) {
+        self.ask(session, Request::get(path), Body::empty()).await
+    }
+
+    async fn post(&self, session: &Session, path: &str, fields: &[(&str, &str)]) -> (StatusCode, String) {
+        let token = session.form_token(&self.site);
+        let mut form = format!("form_token={token}");
+        for (name, value) in fields {
+            form.push_str(&format!("&{name}={}", value.replace(' ', "+")));
+        }
+        let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.ask(session, request, Body::from(form)).await
+    }
+
+    async fn ask(&self, session: &Session, request: http::request::Builder, body: Body) -> (StatusCode, String) {
+        let cookie = session.set_cookie(&self.site);
+        let cookie = cookie.split(';').next().expect("a cookie").to_owned();
+        let request = request.header(COOKIE, cookie).header("host", "localhost");
+        let request = request.body(body).expect("a valid request");
+        let response = self.router.clone().oneshot(request).await.expect("the router answers");
+        let status = response.status();
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|to| to.to_str().ok())
+            .map(str::to_owned);
+        let body = axum::body::to_bytes(response.into_body(), 4 << 20)
+            .await
+            .expect("a whole body");
+        let text = String::from_utf8(body.to_vec()).expect("text");
+        (status, location.unwrap_or(text))
+    }
+}
+
+/// Every page that is loaded with GET, the roles that may see it, and a text that only its content has.
+const PAGES: [(&str, &[&str], &str); 18] = [
+    ("/ops/counts", &["auditor", "admin"], "data-poll="),
+    ("/ops/counts/live", &["auditor", "admin"], "notice"),
+    ("/ops/counts/table", &["auditor", "admin"], "quiet"),
+    ("/ops/devices", &["admin"], "name=\"device_name\""),
+    ("/ops/code", &["officer", "auditor", "admin"], "name=\"serial\""),
+    (
+        "/ops/officer",
+        &["officer", "health_authority", "privacy", "admin"],
+        "class=\"cards\"",
+    ),
+    ("/ops/officer/suspend", &["officer", "admin"], "name=\"reason\""),
+    ("/ops/officer/reinstate", &["officer", "admin"], "name=\"reason\""),
+    ("/ops/officer/revoke", &["officer", "admin"], "name=\"reason\""),
+    (
+        "/ops/officer/standing",
+        &["health_authority", "admin"],
+        "name=\"standing\"",
+    ),
+    ("/ops/officer/relate", &["officer", "admin"], "name=\"guardian\""),
+    ("/ops/officer/unrelate", &["officer", "admin"], "name=\"guardian\""),
+    ("/ops/officer/rename", &["officer", "admin"], "name=\"name\""),
+    (
+        "/ops/officer/erase",
+        &["officer", "privacy", "admin"],
+        "name=\"id_number\"",
+    ),
+    ("/ops/import", &["admin"], "name=\"file\""),
+    ("/ops/keys", &["admin"], "/ops/keys/rotate"),
+    ("/ops/policy", &ROLES, "name=\"policy\""),
+    ("/ops/audit", &["auditor", "admin"], "name=\"scan_id\""),
+];
+
+#[tokio::test]
+async fn each_role_gets_its_pages_and_403_without_content_for_others() {
+    let world = world();
+    for role in ROLES {
+        let session = world.session(role);
+        for (path, allowed, content) in PAGES {
+            let (status, text) = world.get(&session, path).await;
+            if allowed.contains(&role) {
+                assert_eq!(status, StatusCode::OK, "{role} {path}: {text}");
+                assert!(text.contains(content), "{role} {path}: {text}");
+            } else if path.starts_with("/ops/counts/") {
+                // The page that asks for these parts is loaded again and says why.
+                assert_eq!(status, StatusCode::UNAUTHORIZED, "{role} {path}");
+            } else {
+                assert_eq!(status, StatusCode::FORBIDDEN, "{role} {path}");
+                assert!(
+                    text.contains("data-result=\"not_allowed\"") && !text.contains(content),
+                    "{role} {path}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_role_may_send_only_its_own_forms() {
+    let world = world();
+    let posts: [(&str, &[&str]); 9] = [
+        ("/ops/counts/scans", &["auditor", "admin"]),
+        ("/ops/devices", &["admin"]),
+        ("/ops/devices/end", &["admin"]),
+        ("/ops/code", &["officer", "auditor", "admin"]),
+        ("/ops/officer/suspend/confirm", &["officer", "admin"]),
+        ("/ops/officer/standing/confirm", &["health_authority", "admin"]),
+        ("/ops/officer/erase/done", &["officer", "privacy", "admin"]),
+        ("/ops/keys/rotate", &["admin"]),
+        ("/ops/audit/explain", &["auditor", "admin"]),
+    ];
+    for role in ROLES {
+        let session = world.session(role);
+        for (path, allowed) in posts {
+            let (status, text) = world.post(&session, path, &[("id", "none")]).await;
+            let refused = text.contains("data-result=\"not_allowed\"");
+            assert_eq!(refused, !allowed.contains(&role), "{role} {path}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_start_leads_to_the_first_page_of_the_role() {
+    let world = world();
+    for (role, first) in [
+        ("officer", "/ops/code"),
+        ("health_authority", "/ops/officer"),
+        ("auditor", "/ops/counts"),
+        ("privacy", "/ops/officer"),
+        ("admin", "/ops/counts"),
+    ] {
+        let (status, to) = world.get(&world.session(role), "/ops").await;
+        assert_eq!((status, to.as_str()), (StatusCode::SEE_OTHER, first), "{role}");
+    }
+}
+
+#[tokio::test]
+async fn counts_say_that_services_do_not_answer_and_show_no_zero() {
+    let world = world();
+    let (_, text) = world.get(&world.session("auditor"), "/ops/counts?lang=en").await;
+    for service in ["issuer", "revocation service", "audit service"] {
+        assert!(
+            text.contains(&format!("The {service} does not answer")),
+            "{service}: {text}"
+        );
+    }
+    assert!(
+        !text.contains("stat-value") && !text.contains("Nothing is wrong"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_form_without_the_token_of_its_session_does_nothing() {
+    let world = world();
+    let session = world.session("admin");
+    let other = world.session("admin").form_token(&world.site);
+    for token in ["", "0", &other] {
+        let request = Request::post("/ops/keys/rotate").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let body = Body::from(format!(
+            "form_token={token}&command_id=00000000-0000-4000-8000-000000000000"
+        ));
+        let (status, text) = world.ask(&session, request, body).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert!(text.contains("data-result=\"stale_form\""), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_typed_text_comes_back_as_text_beside_its_field() {
+    let world = world();
+    let fields = [("serial", "<script>alert(1)</script>")];
+    let (status, text) = world.post(&world.session("officer"), "/ops/code", &fields).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(
+        text.contains("id=\"serial-error\"") && text.contains("&#60;script&#62;alert(1)"),
+        "{text}"
+    );
+    assert!(!text.contains("<script>alert(1)"));
+}
+
+const COMMAND: (&str, &str) = ("command_id", "11111111-1111-4111-8111-111111111111");
+
+/// A device shows `code`.
+async fn shown(world: &World, code: &str, area: &str) -> [u8; 16] {
+    let key = world.site.seal.name("pairing", code.as_bytes());
+    let value = format!("{{\"area\":\"{area}\",\"tries\":0,\"device\":null}}");
+    let entry = Entry {
+        value: value.as_bytes(),
+        expires_at: NOW + 300,
+    };
+    let created = world.site.records.create(Table::Pairing, &key, entry, NOW).await;
+    assert!(created.expect("records"));
+    key
+}
+
+#[tokio::test]
+async fn a_device_is_paired_once_and_ended() {
+    let world = world();
+    let session = world.session("admin");
+    let key = shown(&world, "12345678", "gate").await;
+    let fields = [
+        ("code", "1234 5678"),
+        ("device_name", "East"),
+        ("target", "place:sentinel"),
+        COMMAND,
+    ];
+    for _ in 0..2 {
+        let (status, text) = world.post(&session, "/ops/devices", &fields).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        assert!(
+            text.contains("data-result=\"done\"") && text.contains("gate-11111111"),
+            "{text}"
+        );
+    }
+    let record = world
+        .site
+        .records
+        .get(Table::Pairing, &key, NOW)
+        .await
+        .expect("records")
+        .expect("a pairing");
+    let value: serde_json::Value = serde_json::from_slice(&record.value).expect("JSON");
+    assert_eq!(value["device"]["places"], serde_json::json!(["sentinel"]));
+    let devices = world.site.records.list(Table::Device, NOW).await.expect("records");
+    assert_eq!(devices.len(), 1);
+    let device: Device = serde_json::from_slice(&devices[0].1.value).expect("a device");
+    assert_eq!((device.id.as_str(), device.name.as_str()), ("gate-11111111", "East"));
+
+    let (status, text) = world.get(&session, "/ops/devices/end?id=gate-11111111").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    for _ in 0..2 {
+        let (status, text) = world
+            .post(&session, "/ops/devices/end", &[("id", "gate-11111111")])
+            .await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+    }
+    assert!(
+        world
+            .site
+            .records
+            .list(Table::Device, NOW)
+            .await
+            .expect("records")
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn wrong_codes_are_answered_alike_and_limited() {
+    let world = world();
+    let session = world.session("admin");
+    let try_code = async |code: &str| {
+        let fields = [
+            ("code", code),
+            ("device_name", "East"),
+            ("target", "place:sentinel"),
+            COMMAND,
+        ];
+        world.post(&session, "/ops/devices?lang=en", &fields).await.1
+    };
+    for _ in 0..5 {
+        assert!(try_code("00000001").await.contains("wrong or no longer valid"));
+    }
+    assert!(try_code("00000001").await.contains("Too many attempts"));
+}
+
+#[tokio::test]
+async fn a_code_that_is_typed_for_another_area_five_times_ends() {
+    let world = world();
+    shown(&world, "12345678", "kiosk").await;
+    for round in 1..=6 {
+        // A new session each time, so that only the code's own limit counts.
+        let session = world.session("admin");
+        let fields = [
+            ("code", "12345678"),
+            ("device_name", "East"),
+            ("target", "place:sentinel"),
+            COMMAND,
+        ];
+        let (_, text) = world.post(&session, "/ops/devices?lang=en", &fields).await;
+        let expected = if round < 5 {
+            "does not fit"
+        } else {
+            "wrong or no longer valid"
+        };
+        assert!(text.contains(expected), "round {round}: {text}");
+    }
+    let session = world.session("admin");
+    let fields = [
+        ("code", "12345678"),
+        ("device_name", "K"),
+        ("target", "channel:kiosk"),
+        COMMAND,
+    ];
+    let (_, text) = world.post(&session, "/ops/devices?lang=en", &fields).await;
+    assert!(
+        text.contains("wrong or no longer valid"),
+        "the right channel comes too late"
+    );
+}
+
+#[tokio::test]
+async fn the_policy_is_compared_with_a_pasted_one() {
+    let world = world();
+    let session = world.session("privacy");
+    let campus = citycode_policy_file::CAMPUS;
+    for (policy, status, text) in [
+        (citycode_policy_file::SHANGHAI, StatusCode::OK, "data-changes=\"0\""),
+        (campus, StatusCode::OK, "data-changes="),
+        ("name = 1", StatusCode::UNPROCESSABLE_ENTITY, "id=\"policy-error\""),
+        ("", StatusCode::UNPROCESSABLE_ENTITY, "id=\"policy-error\""),
+    ] {
+        let (answered, page) = compared(&world, &session, policy).await;
+        assert_eq!(answered, status);
+        assert!(page.contains(text), "{page}");
+    }
+}
+
+async fn compared(world: &World, session: &Session, policy: &str) -> (StatusCode, String) {
+    let token = session.form_token(&world.site);
+    let part =
+        |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    let body = format!("{}{}--b--\r\n", part("form_token", &token), part("policy", policy));
+    let request = Request::post("/ops/policy").header(CONTENT_TYPE, "multipart/form-data; boundary=b");
+    world.ask(session, request, Body::from(body)).await
+}
+
+#[test]
+fn every_text_that_these_modules_name_exists() {
+    let texts = include_str!("../../locales/en/ops.ftl").to_owned()
+        + include_str!("../../locales/en/common.ftl")
+        + include_str!("../../locales/en/my.ftl");
+    let has = |id: &str| {
+        texts
+            .lines()
+            .any(|line| line.strip_prefix(id).is_some_and(|rest| rest.starts_with(" =")))
+    };
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops");
+    let (mut folders, mut named) = (vec![root], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).expect("a source file");
+            for rest in source.split("\"ops-").skip(1) {
+                let id = format!("ops-{}", rest.split('"').next().unwrap_or_default());
+                let is_text = id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'0'..=b'9'));
+                if is_text && id != "ops-" && id != "ops-valid-before" {
+                    assert!(has(&id), "{}: there is no text {id}", path.display());
+                    named += 1;
+                }
+            }
+        }
+    }
+    assert!(named > 100, "only {named} texts are named");
+}
