@@ -1,15 +1,18 @@
-//! The pages of operations over the router: which role gets which page, and pages without services.
+//! The pages of operations over the router, without services: which role gets which page, and what forms answer.
+
+mod devices;
+mod policy;
+mod texts;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use citycode_access_records::embedded::EmbeddedRecords;
-use citycode_access_records::{AccessRecords as _, Entry, Table};
-use citycode_domain::time::UnixSeconds;
+
 use citycode_qr::{FontChoice, Fonts};
 use citycode_service_clients::Clients;
-use citycode_service_kit::clock::ManualClock;
+use citycode_service_kit::clock::{ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::SeededEntropy;
 use citycode_service_kit::problem::Problem;
 use http::header::{CONTENT_TYPE, COOKIE, LOCATION};
@@ -17,7 +20,7 @@ use http::{Request, StatusCode};
 use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
-use crate::session::{Area, Device, Operator, Session, Who};
+use crate::session::{Area, Operator, Session, Who};
 use crate::site::Site;
 use crate::{PageCaller, PageTokens, Pages, PagesParts};
 
@@ -108,7 +111,7 @@ impl World {
 }
 
 /// Every page that is loaded with GET, the roles that may see it, and a text that only its content has.
-const PAGES: [(&str, &[&str], &str); 18] = [
+const PAGES: [(&str, &[&str], &str); 20] = [
     ("/ops/counts", &["auditor", "admin"], "data-poll="),
     ("/ops/counts/live", &["auditor", "admin"], "notice"),
     ("/ops/counts/table", &["auditor", "admin"], "quiet"),
@@ -137,6 +140,8 @@ const PAGES: [(&str, &[&str], &str); 18] = [
     ),
     ("/ops/import", &["admin"], "name=\"file\""),
     ("/ops/keys", &["admin"], "/ops/keys/rotate"),
+    ("/ops/keys/rotate", &["admin"], "data-act=\"rotate\""),
+    ("/ops/components", &["admin"], "part-verdict"),
     ("/ops/policy", &ROLES, "name=\"policy\""),
     ("/ops/audit", &["auditor", "admin"], "name=\"scan_id\""),
 ];
@@ -247,186 +252,4 @@ async fn a_typed_text_comes_back_as_text_beside_its_field() {
         "{text}"
     );
     assert!(!text.contains("<script>alert(1)"));
-}
-
-const COMMAND: (&str, &str) = ("command_id", "11111111-1111-4111-8111-111111111111");
-
-/// A device shows `code`.
-async fn shown(world: &World, code: &str, area: &str) -> [u8; 16] {
-    let key = world.site.seal.name("pairing", code.as_bytes());
-    let value = format!("{{\"area\":\"{area}\",\"tries\":0,\"device\":null}}");
-    let entry = Entry {
-        value: value.as_bytes(),
-        expires_at: NOW + 300,
-    };
-    let created = world.site.records.create(Table::Pairing, &key, entry, NOW).await;
-    assert!(created.expect("records"));
-    key
-}
-
-#[tokio::test]
-async fn a_device_is_paired_once_and_ended() {
-    let world = world();
-    let session = world.session("admin");
-    let key = shown(&world, "12345678", "gate").await;
-    let fields = [
-        ("code", "1234 5678"),
-        ("device_name", "East"),
-        ("target", "place:sentinel"),
-        COMMAND,
-    ];
-    for _ in 0..2 {
-        let (status, text) = world.post(&session, "/ops/devices", &fields).await;
-        assert_eq!(status, StatusCode::OK, "{text}");
-        assert!(
-            text.contains("data-result=\"done\"") && text.contains("gate-11111111"),
-            "{text}"
-        );
-    }
-    let record = world
-        .site
-        .records
-        .get(Table::Pairing, &key, NOW)
-        .await
-        .expect("records")
-        .expect("a pairing");
-    let value: serde_json::Value = serde_json::from_slice(&record.value).expect("JSON");
-    assert_eq!(value["device"]["places"], serde_json::json!(["sentinel"]));
-    let devices = world.site.records.list(Table::Device, NOW).await.expect("records");
-    assert_eq!(devices.len(), 1);
-    let device: Device = serde_json::from_slice(&devices[0].1.value).expect("a device");
-    assert_eq!((device.id.as_str(), device.name.as_str()), ("gate-11111111", "East"));
-
-    let (status, text) = world.get(&session, "/ops/devices/end?id=gate-11111111").await;
-    assert_eq!(status, StatusCode::OK, "{text}");
-    for _ in 0..2 {
-        let (status, text) = world
-            .post(&session, "/ops/devices/end", &[("id", "gate-11111111")])
-            .await;
-        assert_eq!(status, StatusCode::OK, "{text}");
-    }
-    assert!(
-        world
-            .site
-            .records
-            .list(Table::Device, NOW)
-            .await
-            .expect("records")
-            .is_empty()
-    );
-}
-
-#[tokio::test]
-async fn wrong_codes_are_answered_alike_and_limited() {
-    let world = world();
-    let session = world.session("admin");
-    let try_code = async |code: &str| {
-        let fields = [
-            ("code", code),
-            ("device_name", "East"),
-            ("target", "place:sentinel"),
-            COMMAND,
-        ];
-        world.post(&session, "/ops/devices?lang=en", &fields).await.1
-    };
-    for _ in 0..5 {
-        assert!(try_code("00000001").await.contains("wrong or no longer valid"));
-    }
-    assert!(try_code("00000001").await.contains("Too many attempts"));
-}
-
-#[tokio::test]
-async fn a_code_that_is_typed_for_another_area_five_times_ends() {
-    let world = world();
-    shown(&world, "12345678", "kiosk").await;
-    for round in 1..=6 {
-        // A new session each time, so that only the code's own limit counts.
-        let session = world.session("admin");
-        let fields = [
-            ("code", "12345678"),
-            ("device_name", "East"),
-            ("target", "place:sentinel"),
-            COMMAND,
-        ];
-        let (_, text) = world.post(&session, "/ops/devices?lang=en", &fields).await;
-        let expected = if round < 5 {
-            "does not fit"
-        } else {
-            "wrong or no longer valid"
-        };
-        assert!(text.contains(expected), "round {round}: {text}");
-    }
-    let session = world.session("admin");
-    let fields = [
-        ("code", "12345678"),
-        ("device_name", "K"),
-        ("target", "channel:kiosk"),
-        COMMAND,
-    ];
-    let (_, text) = world.post(&session, "/ops/devices?lang=en", &fields).await;
-    assert!(
-        text.contains("wrong or no longer valid"),
-        "the right channel comes too late"
-    );
-}
-
-#[tokio::test]
-async fn the_policy_is_compared_with_a_pasted_one() {
-    let world = world();
-    let session = world.session("privacy");
-    let campus = citycode_policy_file::CAMPUS;
-    for (policy, status, text) in [
-        (citycode_policy_file::SHANGHAI, StatusCode::OK, "data-changes=\"0\""),
-        (campus, StatusCode::OK, "data-changes="),
-        ("name = 1", StatusCode::UNPROCESSABLE_ENTITY, "id=\"policy-error\""),
-        ("", StatusCode::UNPROCESSABLE_ENTITY, "id=\"policy-error\""),
-    ] {
-        let (answered, page) = compared(&world, &session, policy).await;
-        assert_eq!(answered, status);
-        assert!(page.contains(text), "{page}");
-    }
-}
-
-async fn compared(world: &World, session: &Session, policy: &str) -> (StatusCode, String) {
-    let token = session.form_token(&world.site);
-    let part =
-        |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
-    let body = format!("{}{}--b--\r\n", part("form_token", &token), part("policy", policy));
-    let request = Request::post("/ops/policy").header(CONTENT_TYPE, "multipart/form-data; boundary=b");
-    world.ask(session, request, Body::from(body)).await
-}
-
-#[test]
-fn every_text_that_these_modules_name_exists() {
-    let texts = include_str!("../../locales/en/ops.ftl").to_owned()
-        + include_str!("../../locales/en/common.ftl")
-        + include_str!("../../locales/en/my.ftl");
-    let has = |id: &str| {
-        texts
-            .lines()
-            .any(|line| line.strip_prefix(id).is_some_and(|rest| rest.starts_with(" =")))
-    };
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops");
-    let (mut folders, mut named) = (vec![root], 0);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder of sources").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let source = std::fs::read_to_string(&path).expect("a source file");
-            for rest in source.split("\"ops-").skip(1) {
-                let id = format!("ops-{}", rest.split('"').next().unwrap_or_default());
-                let is_text = id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'0'..=b'9'));
-                if is_text && id != "ops-" && id != "ops-valid-before" {
-                    assert!(has(&id), "{}: there is no text {id}", path.display());
-                    named += 1;
-                }
-            }
-        }
-    }
-    assert!(named > 100, "only {named} texts are named");
 }
