@@ -138,7 +138,10 @@ where
 impl Operating {
     /// The frame of a page at `path`.
     pub(super) fn frame<'a>(&self, site: &'a Site, path: &str) -> Frame<'a> {
-        Frame::of(site, self.choice, path, &self.session, self.operator.name.clone())
+        let id = format!("identity-{}", self.operator.name.replace('_', "-"));
+        let role = site.words.find(self.choice.language, &id, &[]);
+        let reader = role.unwrap_or_else(|| self.operator.name.clone());
+        Frame::of(site, self.choice, path, &self.session, reader)
     }
 
     /// The tabs that the operator may see.

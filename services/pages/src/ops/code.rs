@@ -65,12 +65,12 @@ pub(super) async fn show(State(site): SharedSite, op: Operating) -> Response {
 
 fn code_page<'a>(op: &Operating, f: Frame<'a>, typed: &Typed, faults: Faults) -> CodePage<'a> {
     let mut fields = vec![
-        Field::new(&f, "serial", Input::Code, &typed.serial).optional(),
+        Field::new(&f, "serial", Input::Code, &typed.serial).alternative(),
         Field::new(&f, "kind", kinds(&f, &typed.kind), ""),
-        Field::new(&f, "id_number", Input::Code, &typed.id_number).optional(),
-        Field::new(&f, "guardian", Input::Code, &typed.guardian).optional(),
-        Field::new(&f, "as_of", Input::Time, &typed.as_of).optional(),
-        Field::new(&f, "purpose", Input::Line, &typed.purpose).optional(),
+        Field::new(&f, "id_number", Input::Code, &typed.id_number).alternative(),
+        Field::new(&f, "guardian", Input::Code, &typed.guardian).alternative(),
+        Field::new(&f, "as_of", Input::Time, &typed.as_of).alternative(),
+        Field::new(&f, "purpose", Input::Line, &typed.purpose).alternative(),
     ];
     faults.show_in(&mut fields);
     let past = fields.split_off(4);

@@ -33,6 +33,8 @@ pub(super) struct Field {
     pub(super) error: String,
     pub(super) input: Input,
     pub(super) is_optional: bool,
+    /// Whether the label says that it may stay empty.
+    pub(super) says_optional: bool,
     /// Whether the focus moves here: the first field that is wrong.
     pub(super) has_focus: bool,
 }
@@ -50,12 +52,19 @@ impl Field {
             error: String::new(),
             input,
             is_optional: false,
+            says_optional: false,
             has_focus: false,
         }
     }
 
     /// The same field, which may stay empty.
     pub(super) fn optional(mut self) -> Self {
+        (self.is_optional, self.says_optional) = (true, true);
+        self
+    }
+
+    /// The same field, one of several of which some must be filled in.
+    pub(super) fn alternative(mut self) -> Self {
         self.is_optional = true;
         self
     }

@@ -59,7 +59,9 @@ fn world() -> World {
         demo: Vec::new(),
         host_names: Vec::new(),
         secure: false,
-    });
+        sign_in: None,
+    })
+    .expect("no sign-in is configured");
     World {
         site: Arc::clone(&pages.start_links().0),
         router: pages.into_router(),

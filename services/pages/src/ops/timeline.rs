@@ -4,7 +4,6 @@ use citycode_wire::proto::audit::v1::HistoryEntry;
 
 use super::numbers;
 use crate::frame::Frame;
-use crate::when;
 
 /// One event.
 pub(super) struct Entry {
@@ -51,7 +50,9 @@ fn told(f: &Frame<'_>, entry: &HistoryEntry, code_id: &str) -> Entry {
         icon,
         title: f.t(id),
         time: f.minute(&entry.decided_at),
-        datetime: when::rfc3339(entry.decided_at),
+        datetime: jiff::Timestamp::from_second(entry.decided_at)
+            .unwrap_or_default()
+            .to_string(),
         actor: numbers::actor(f, &entry.actor_role),
         notes: notes(f, entry, code_id),
         is_own: of.is_none_or(|of| of == code_id) || replaces_own,

@@ -1,9 +1,6 @@
 //! Pairing: an operator types the eight digits that a new device shows, and chooses its channel or places.
 //!
-//! ```text
-//! record of a pairing    key: the name of the eight digits    value: { area, tries, device? }
-//! ```
-//! The device asks for its record until it has a device. A code that was typed wrong five times for its area ends; codes
+//! The device asks for the record of its code until it says which device it is. A code that was typed wrong five times for its area ends; codes
 //! that nobody shows are counted for the operator's session. Wrong and expired codes are answered alike.
 
 use std::time::Duration;
@@ -15,16 +12,17 @@ use citycode_access_records::{Entry, Record, Table};
 use citycode_service_kit::limits::{REMEMBERED_CALLERS, Rate, RateLimiter};
 use data_encoding::HEXLOWER;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::super::SharedMemory;
 use super::super::access::Operating;
 use super::super::fields::Faults;
 use super::super::{numbers, result};
 use super::devices;
+use crate::access::pair::PairingRequest;
 use crate::frame::page;
 use crate::problem_page::PageError;
-use crate::session::Device;
+use crate::session::{Area, Device};
 use crate::site::{SharedSite, Site};
 
 /// The target of a checkpoint that works at every place.
@@ -55,17 +53,6 @@ impl Attempts {
     fn count(&self, session: &str, now: Duration) -> bool {
         self.0.admit(&session.to_owned(), now).is_ok()
     }
-}
-
-/// A code that a device shows.
-#[derive(Serialize, Deserialize)]
-struct Pairing {
-    /// `kiosk`, `staff` or `gate`.
-    area: String,
-    /// Times that it was typed with a target of another area.
-    tries: u32,
-    /// The device once it is paired.
-    device: Option<Device>,
 }
 
 /// The form.
@@ -162,22 +149,21 @@ fn device_for(site: &Site, target: &str, name: &str) -> Option<Device> {
 
 /// Gives the device that shows this code its identity. The same command a second time finds it done.
 async fn approve(site: &Site, digits: &str, mut device: Device, command_id: &[u8]) -> Result<Outcome, PageError> {
-    let key = site.seal.name("pairing", digits.as_bytes());
-    let Some(record) = site.records.get(Table::Pairing, &key, site.now()).await? else {
-        return Ok(Outcome::Wrong);
+    let key = PairingRequest::key(site, digits);
+    let record = site.records.get(Table::Pairing, &key, site.now()).await?;
+    let open = record.and_then(|record| {
+        let pairing: PairingRequest = serde_json::from_slice(&record.value).ok()?;
+        pairing.device.is_none().then_some((record, pairing))
+    });
+    let Some((record, mut pairing)) = open else {
+        let is_done = is_done(site, command_id).await?;
+        return Ok(if is_done { Outcome::Paired } else { Outcome::Wrong });
     };
-    let Ok(mut pairing) = serde_json::from_slice::<Pairing>(&record.value) else {
-        return Ok(Outcome::Wrong);
-    };
-    device.id = format!("{}-{}", pairing.area, HEXLOWER.encode(&command_id[..4]));
-    if let Some(paired) = &pairing.device {
-        let is_this = paired.id == device.id;
-        return Ok(if is_this { Outcome::Paired } else { Outcome::Wrong });
-    }
+    device.id = id_for(pairing.area, command_id);
     // A gate stands at one place, a kiosk has a channel.
-    let fits = match pairing.area.as_str() {
-        "kiosk" => !device.channel.is_empty(),
-        "gate" => device.places.len() == 1,
+    let fits = match pairing.area {
+        Area::Kiosk => !device.channel.is_empty(),
+        Area::Gate => device.places.len() == 1,
         _ => !device.places.is_empty(),
     };
     if !fits {
@@ -194,6 +180,28 @@ async fn approve(site: &Site, digits: &str, mut device: Device, command_id: &[u8
     }
     super::end::expire(site, &device.id).await?;
     Ok(Outcome::Wrong)
+}
+
+/// The id of the device that a command pairs.
+fn id_for(area: Area, command_id: &[u8]) -> String {
+    let digits = HEXLOWER.encode(command_id.get(..4).unwrap_or_default());
+    format!("{}-{digits}", area.path().trim_start_matches('/'))
+}
+
+/// Whether this command paired a device before; the device may have taken its code meanwhile.
+async fn is_done(site: &Site, command_id: &[u8]) -> Result<bool, PageError> {
+    for area in [Area::Kiosk, Area::Staff, Area::Gate] {
+        let id = id_for(area, command_id);
+        if site
+            .records
+            .get(Table::Device, id.as_bytes(), site.now())
+            .await?
+            .is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn create(site: &Site, device: &Device) -> Result<(), PageError> {
@@ -214,7 +222,7 @@ async fn write(
     site: &Site,
     key: &[u8],
     record: &Record,
-    pairing: &Pairing,
+    pairing: &PairingRequest,
     expires_at: i64,
 ) -> Result<bool, PageError> {
     let value = serde_json::to_vec(pairing).unwrap_or_default();
