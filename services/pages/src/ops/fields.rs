@@ -8,7 +8,7 @@ pub(super) enum Input {
     Line,
     /// A line of digits or code characters.
     Code,
-    /// A local time.
+    /// A local time, such as `2026-11-03 08:14`: the same in every browser's language, and as narrow as a phone.
     Time,
     /// Several lines.
     Long,
@@ -88,16 +88,8 @@ impl Field {
         matches!(self.input, Input::Long)
     }
 
-    pub(super) fn kind(&self) -> &'static str {
-        if matches!(self.input, Input::Time) {
-            "datetime-local"
-        } else {
-            "text"
-        }
-    }
-
     pub(super) fn class(&self) -> &'static str {
-        if matches!(self.input, Input::Code) {
+        if matches!(self.input, Input::Code | Input::Time) {
             "input input-code"
         } else {
             "input"

@@ -182,7 +182,7 @@ pub(super) async fn run(State(site): SharedSite, op: Operating, form: Multipart)
     }
     let shown = Streamed {
         tabs: op.tabs(&f),
-        title: f.t("ops-import-running"),
+        title: f.t("ops-tab-import"),
         script: "",
         back: "/ops/import",
         f,

@@ -28,13 +28,17 @@ pub(super) fn count(f: &Frame<'_>, number: Option<u64>) -> String {
 
 /// What was typed or pasted, with full-width characters as plain ones and without spaces and hyphens.
 pub(super) fn plain(typed: &str) -> String {
-    let kept = typed.chars().filter(|c| !is_filler(*c));
-    let plain = kept.map(|c| match c {
-        // Full-width forms of ASCII (Unicode block FF00) are 0xFEE0 above it.
+    let kept = typed.chars().filter(|c| !is_filler(*c)).map(narrow);
+    kept.filter(|c| *c != '-').collect()
+}
+
+/// A full-width form of ASCII (Unicode block FF00) as the plain character.
+fn narrow(c: char) -> char {
+    match c {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
+        '\u{3000}' => ' ',
         _ => c,
-    });
-    plain.filter(|c| *c != '-').collect()
+    }
 }
 
 fn is_filler(c: char) -> bool {
@@ -65,16 +69,17 @@ pub(super) fn serial(code_id: &str) -> String {
     groups.join(" ")
 }
 
-/// A local time of the policy's zone as an `<input type="datetime-local">` sends it, in Unix seconds.
+/// A local time of the policy's zone, such as `2026-11-03 08:14`, in Unix seconds.
 pub(super) fn local_time(site: &Site, typed: &str) -> Option<i64> {
-    let local: DateTime = typed.trim().replace(' ', "T").parse().ok()?;
+    let typed: String = typed.trim().chars().map(narrow).collect();
+    let local: DateTime = typed.replace(' ', "T").parse().ok()?;
     Some(site.zone.to_timestamp(local).ok()?.as_second())
 }
 
-/// A time as the value of such an input.
+/// A time in the form that [`local_time`] reads.
 pub(super) fn local_input(site: &Site, seconds: i64) -> String {
     let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    site.zone.to_datetime(time).strftime("%Y-%m-%dT%H:%M").to_string()
+    site.zone.to_datetime(time).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// The role or channel of an actor in words.

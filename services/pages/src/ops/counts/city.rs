@@ -37,19 +37,11 @@ pub(super) struct Known {
     pub(super) failed: Option<Problem>,
 }
 
+#[derive(Default)]
 struct Shared {
     known: watch::Sender<Known>,
     /// When the last attempt began, on the monotonic clock.
     begun: std::sync::Mutex<Option<Duration>>,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self {
-            known: watch::Sender::default(),
-            begun: std::sync::Mutex::default(),
-        }
-    }
 }
 
 /// The last counts of this process: with and without small numbers.

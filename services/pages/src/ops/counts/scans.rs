@@ -40,7 +40,7 @@ struct Row {
 #[template(path = "ops/scans_part.html")]
 struct Told<'a> {
     f: &'a Frame<'a>,
-    /// JSON for the chart; empty if nothing was scanned.
+    /// JSON for the chart; empty if there is none.
     chart: String,
     rows: Vec<Row>,
     unreadable: u64,
@@ -142,7 +142,8 @@ fn rows(f: &Frame<'_>, counts: &[DailyCount]) -> Vec<Row> {
 /// A line for each decision over the days; days with a suppressed count have a gap.
 fn chart(f: &Frame<'_>, counts: &[DailyCount]) -> String {
     let days: BTreeSet<u32> = counts.iter().map(|row| row.day).collect();
-    if days.is_empty() {
+    // A line needs two days; the table has the numbers of one.
+    if days.len() < 2 {
         return String::new();
     }
     let series = Decision::ALL.iter().map(|shown| {
