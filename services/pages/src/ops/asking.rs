@@ -27,6 +27,7 @@ pub(super) async fn codes_of(
         id_number: id_number.to_owned(),
         guardian_id_number: guardian.to_owned(),
         question_id: Vec::new(),
+        actionable: false,
     };
     let mut issuer = site.clients.issuer.clone();
     let answer = issuer.list_codes(site.request(caller, request)?).await?;

@@ -5,7 +5,7 @@
 //! | `access` | which role may see which page, and the operator of a request |
 //! | `fields`, `confirm`, `result` | forms with errors beside their fields, the step before an act, what it did |
 //! | `streamed` | pages whose answer takes long: they are sent in parts |
-//! | `asking` | questions that several pages ask the services |
+//! | `asking`, `knowledge` | questions that several pages ask the services |
 //! | the others | one for each page |
 
 mod access;
@@ -19,6 +19,7 @@ mod devices;
 mod fields;
 mod import;
 mod keys;
+mod knowledge;
 mod numbers;
 mod officer;
 mod policy;

@@ -20,6 +20,7 @@ use http::{Request, StatusCode};
 use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
+use crate::kiosk::settings::KioskSettings;
 use crate::session::{Area, Operator, Session, Who};
 use crate::site::Site;
 use crate::{PageCaller, PageTokens, Pages, PagesParts};
@@ -60,6 +61,8 @@ fn world() -> World {
         host_names: Vec::new(),
         secure: false,
         sign_in: None,
+        assertions: None,
+        kiosk: KioskSettings::default(),
     })
     .expect("no sign-in is configured");
     World {
@@ -215,7 +218,7 @@ async fn the_start_leads_to_the_first_page_of_the_role() {
 async fn counts_say_that_services_do_not_answer_and_show_no_zero() {
     let world = world();
     let (_, text) = world.get(&world.session("auditor"), "/ops/counts?lang=en").await;
-    for service in ["issuer", "revocation service", "audit service"] {
+    for service in ["issuer", "revocation service", "verifier", "audit service"] {
         assert!(
             text.contains(&format!("The {service} does not answer")),
             "{service}: {text}"

@@ -45,7 +45,7 @@ pub(super) fn decided(f: &Frame<'_>, verdict: Option<&Verdict>) -> Option<Decide
     let (decision, reason) = (decision(verdict.decision)?.name(), reason(verdict.reason)?.name());
     let words = (
         f.t(&format!("ops-decision-{}", decision.replace('_', "-"))),
-        f.t(&format!("ops-reason-{}", reason.replace('_', "-"))),
+        f.t(&format!("word-{}", reason.replace('_', "-"))),
     );
     Some(Decided {
         decision,

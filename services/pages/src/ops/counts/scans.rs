@@ -133,7 +133,7 @@ fn rows(f: &Frame<'_>, counts: &[DailyCount]) -> Vec<Row> {
         place: numbers::place(f, place),
         decision,
         decided: f.t(&format!("ops-decision-{}", decision.replace('_', "-"))),
-        reason: f.t(&format!("ops-reason-{}", reason.replace('_', "-"))),
+        reason: f.t(&format!("word-{}", reason.replace('_', "-"))),
         count: numbers::count(f, count),
     });
     rows.collect()

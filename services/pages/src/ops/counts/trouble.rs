@@ -7,6 +7,8 @@ use citycode_wire::proto::revocation::v1::ListStatusKeysRequest;
 use super::city::Known;
 use crate::caller::PageCaller;
 use crate::frame::Frame;
+use crate::ops::knowledge::{AtPlace, of_places};
+use crate::ops::numbers::listed;
 use crate::site::Site;
 
 /// How long a service may take.
@@ -24,9 +26,10 @@ pub(super) struct Trouble {
 
 /// What is wrong, the worst first.
 pub(super) async fn find(site: &Site, caller: &PageCaller, f: &Frame<'_>, city: &Known) -> Vec<Trouble> {
-    let (keys, lists) = tokio::join!(
+    let (keys, lists, places) = tokio::join!(
         tokio::time::timeout(WITHIN, keys(site, caller)),
         tokio::time::timeout(WITHIN, status_keys(site, caller)),
+        of_places(site, caller, f),
     );
     let mut troubles = Vec::new();
     match keys {
@@ -36,6 +39,7 @@ pub(super) async fn find(site: &Site, caller: &PageCaller, f: &Frame<'_>, city: 
     if !matches!(lists, Ok(Ok(()))) {
         troubles.push(away(f, "ops-service-revocation", "ops-away-revocation"));
     }
+    troubles.extend(of_verifiers(f, &places));
     if city.failed.is_some() {
         troubles.push(away(f, "ops-service-audit", "ops-away-audit"));
     }
@@ -49,6 +53,21 @@ fn away(f: &Frame<'_>, service: &str, text: &str) -> Trouble {
         text: f.t(text),
         link: "",
     }
+}
+
+/// Verifiers that do not answer, or whose state is too old for a place.
+fn of_verifiers(f: &Frame<'_>, places: &[AtPlace]) -> Option<Trouble> {
+    if places.iter().any(|place| place.is_fresh.is_none()) {
+        return Some(away(f, "ops-service-verifier", "ops-away-verifier"));
+    }
+    let stale = places.iter().filter(|place| place.is_fresh == Some(false));
+    let stale: Vec<String> = stale.map(|place| place.label.clone()).collect();
+    (!stale.is_empty()).then(|| Trouble {
+        tone: "bad",
+        title: f.t("ops-stale-title"),
+        text: f.t1("ops-stale-text", "places", &listed(f, &stale)),
+        link: "",
+    })
 }
 
 async fn keys(site: &Site, caller: &PageCaller) -> Result<Vec<SigningKey>, Problem> {

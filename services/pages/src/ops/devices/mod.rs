@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::access::{Operating, TabLink};
 use super::fields::{Choice, Field, Input};
+use super::knowledge::{AtPlace, of_places};
 use super::numbers;
 use crate::acts::ActResult;
 use crate::frame::{Frame, page};
@@ -47,6 +48,7 @@ struct Devices<'a> {
     target: Field,
     groups: Vec<Group>,
     rows: Vec<Row>,
+    places: Vec<AtPlace>,
 }
 
 pub(super) async fn show(State(site): SharedSite, op: Operating) -> Result<Response, PageError> {
@@ -71,6 +73,7 @@ async fn devices<'a>(site: &Site, op: &Operating, f: Frame<'a>, typed: &pair::Ty
         target: Field::new(&f, "target", Input::Select(Vec::new()), ""),
         groups: groups(&f, &typed.target),
         rows: rows.collect(),
+        places: of_places(site, &op.caller()?, &f).await,
         f,
     })
 }
