@@ -16,6 +16,7 @@ mod findings;
 mod fuzz;
 mod map;
 mod mutants;
+mod pages;
 mod process;
 mod proto;
 mod steps;
@@ -39,6 +40,8 @@ usage: cargo xtask COMMAND
   tidy                    sizes, names, forbidden words, decision records
   bench NAME [--json FILE] | --list
                           measures the promised speeds and sizes and prints their limits
+  pages [--all] [FILE…]   journeys through the pages in a real browser; every language, view and size with --all
+  screenshots             a picture of every page in both languages and views, in target/screenshots
   fuzz [TARGET…] [--seconds N] [--list]
                           runs the fuzz targets of fuzz/Cargo.toml, each for N seconds (default 20)
   mutants CRATE [--again] [--file GLOB]…
@@ -73,6 +76,8 @@ fn run(arguments: &[String]) -> Result<()> {
         "map" => no_arguments(rest).and_then(|()| map::check(&workspace)),
         "tidy" => no_arguments(rest).and_then(|()| tidy::check(&workspace)),
         "bench" => bench::command(&workspace, rest),
+        "pages" => pages::command(&workspace, rest),
+        "screenshots" => no_arguments(rest).and_then(|()| pages::screenshots(&workspace)),
         "fuzz" => fuzz::command(&workspace, rest),
         "mutants" => mutants::command(&workspace, rest),
         "tools" => no_arguments(rest).and_then(|()| tools::ensure(&workspace)),

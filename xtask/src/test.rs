@@ -8,13 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::process::{at_root, cargo, run};
 use crate::steps::{self, Outcome, Step};
 use crate::workspace::Workspace;
-use crate::{arrows, citations, deploy, fuzz, map, proto, tidy, tools};
+use crate::{arrows, citations, deploy, fuzz, map, pages, proto, tidy, tools};
 
 /// How long CI runs each fuzz target: long enough to explore the grammar from the seeds, short enough for a dozen
 /// targets on two cores. Long runs are started by hand: `cargo xtask fuzz TARGET --seconds 3600`.
 const FUZZ_SECONDS_IN_CI: u32 = 20;
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step {
         name: "tools",
         what: "external programs at pinned versions",
@@ -102,6 +102,11 @@ const STEPS: [Step; 17] = [
         name: "outsiders",
         what: "third-party programs read our codes, files and API",
         run: outsiders,
+    },
+    Step {
+        name: "pages",
+        what: "journeys through the pages in a real browser",
+        run: pages::check,
     },
     Step {
         name: "fuzz",
@@ -210,7 +215,7 @@ fn demo(workspace: &Workspace) -> Result<Outcome> {
 
 /// The program of the command line as the tests use it. It is built like the tests, with all packages together: for one
 /// package alone cargo selects other features and compiles most dependencies again.
-fn tested_program(workspace: &Workspace) -> Result<std::path::PathBuf> {
+pub(crate) fn tested_program(workspace: &Workspace) -> Result<std::path::PathBuf> {
     run(cargo(workspace).args(["build", "--locked", "--quiet", "--workspace", "--bins", "--tests"]))?;
     Ok(workspace.path("target/debug/citycode"))
 }

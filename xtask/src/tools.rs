@@ -30,7 +30,7 @@ struct DebianPackage {
     present: fn() -> bool,
 }
 
-const DEBIAN_PACKAGES: [DebianPackage; 10] = [
+const DEBIAN_PACKAGES: [DebianPackage; 14] = [
     DebianPackage {
         name: "zbar-tools",
         what_for: "zbarimg, an independent reader of QR images",
@@ -50,6 +50,26 @@ const DEBIAN_PACKAGES: [DebianPackage; 10] = [
         name: "fonts-wqy-microhei",
         what_for: "a Chinese font for print sheets",
         present: || std::path::Path::new("/usr/share/fonts/truetype/wqy/wqy-microhei.ttc").is_file(),
+    },
+    DebianPackage {
+        name: "chromium",
+        what_for: "a browser, to use the pages as people do",
+        present: || on_path("chromium"),
+    },
+    DebianPackage {
+        name: "fonts-noto-cjk",
+        what_for: "the Chinese font of the pages on screens",
+        present: || std::path::Path::new("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc").is_file(),
+    },
+    DebianPackage {
+        name: "nodejs",
+        what_for: "node, to build the browser files and to drive the browser",
+        present: || on_path("node"),
+    },
+    DebianPackage {
+        name: "npm",
+        what_for: "npm, to install the packages of both",
+        present: || on_path("npm"),
     },
     DebianPackage {
         name: "g++",
@@ -131,7 +151,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
     ensure_python(workspace)
 }
 
-fn ensure_debian(workspace: &Workspace) -> Result<()> {
+pub(crate) fn ensure_debian(workspace: &Workspace) -> Result<()> {
     let missing: Vec<&DebianPackage> = DEBIAN_PACKAGES.iter().filter(|package| !(package.present)()).collect();
     if missing.is_empty() {
         println!("Debian packages: all installed");

@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::Issuer;
+use crate::relate::OFFICER;
 
 impl Issuer {
     /// Erases a person; an officer or a privacy officer may.
@@ -48,7 +49,10 @@ impl Issuer {
         caught_up.map_err(|error| problem_of_catch_up(&error))?;
         let mut begun = false;
         for dependent in self.authorizer.log.register().dependents_of(holder) {
-            match self.end_relationship(caller, command_id, holder, dependent, now).await {
+            match self
+                .end_relationship(caller, OFFICER, command_id, holder, dependent, now)
+                .await
+            {
                 Ok(()) => begun = true,
                 // The relationship has ended meanwhile, or the dependent was erased.
                 Err(problem) if matches!(problem.code(), Code::RelationshipUnknown | Code::NotRegistered) => {}
@@ -56,7 +60,7 @@ impl Issuer {
             }
         }
         let actor = if caller.is_officer() {
-            "officer;unspecified"
+            OFFICER
         } else {
             "privacy;unspecified"
         };

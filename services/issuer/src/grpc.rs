@@ -109,6 +109,7 @@ unary! {
     person {
         change register(command_id): RegisterRequest => RegisterResponse,
         change relate(command_id): RelateRequest => RelateResponse,
+        change unrelate(command_id): UnrelateRequest => UnrelateResponse,
         change rename(command_id): RenameRequest => RenameResponse,
         change issue(command_id): IssueRequest => IssueResponse,
         change reprint(command_id): ReprintRequest => ReprintResponse,
@@ -116,7 +117,6 @@ unary! {
         query list_queries_about(question_id): ListQueriesAboutRequest => ListQueriesAboutResponse,
     }
     other {
-        unrelate: UnrelateRequest => UnrelateResponse,
         erase: EraseRequest => EraseResponse,
         rotate_keys: RotateKeysRequest => RotateKeysResponse,
         compromise_key: CompromiseKeyRequest => CompromiseKeyResponse,

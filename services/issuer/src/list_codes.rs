@@ -62,7 +62,10 @@ impl Issuer {
         };
         let codes = state.slots.iter().filter(requested);
         let codes = codes.map(|slot| self.code_state(slot, now)).collect();
-        Ok(ListCodesResponse { codes })
+        Ok(ListCodesResponse {
+            codes,
+            guardian_recorded: guardian.is_some_and(|guardian| state.has_guardian(guardian)),
+        })
     }
 
     /// Whether a guardian may act on this code of the holder.

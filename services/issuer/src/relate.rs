@@ -1,5 +1,5 @@
 //! `Relate` and `Unrelate`: relationships between guardians and dependents (R13, R17). A channel that authenticated
-//! both persons, or an officer, records one; only an officer ends one.
+//! both persons, or an officer, records one; the dependent through a channel, or an officer, ends one.
 
 use citycode_auth::Caller;
 use citycode_command_auth::{Received, RequestDigest, problem_of_execute, problem_of_refusal};
@@ -11,6 +11,9 @@ use citycode_wire::proto::issuer::v1::{RelateResponse, UnrelateResponse};
 use citycode_wire::request::{RelateCommand, UnrelateCommand};
 
 use crate::Issuer;
+
+/// Who acts, as the log records it, if an officer does.
+pub(crate) const OFFICER: &str = "officer;unspecified";
 
 impl Issuer {
     /// Records a relationship; repeating it changes nothing.
@@ -24,7 +27,7 @@ impl Issuer {
         let guardian_number = self.authorizer.id_number(caller, &command.guardian_id_number, now)?;
         let dependent_number = self.authorizer.id_number(caller, &command.dependent_id_number, now)?;
         let actor = if by_officer {
-            "officer;unspecified".to_owned()
+            OFFICER.to_owned()
         } else {
             let channel = self.authorizer.channel(caller, command.channel.as_deref())?;
             let (guardian, dependent) = (&command.guardian_authentication, &command.dependent_authentication);
@@ -66,19 +69,32 @@ impl Issuer {
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `relationship_unknown`, `unavailable`.
-    pub async fn unrelate(&self, caller: &Caller, command: UnrelateCommand) -> Result<UnrelateResponse, Problem> {
-        if !caller.is_officer() {
-            return Err(Problem::new(
-                Code::NotAllowed,
-                "ending a relationship is an officer's act",
-            ));
-        }
+    pub async fn unrelate(
+        &self,
+        caller: &Caller,
+        request: Received<UnrelateCommand>,
+    ) -> Result<UnrelateResponse, Problem> {
+        let Received { command, identity } = request;
         let now = self.authorizer.now()?;
+        let by_officer = caller.is_officer() && command.channel.is_none();
         let guardian_number = self.authorizer.id_number(caller, &command.guardian_id_number, now)?;
         let dependent_number = self.authorizer.id_number(caller, &command.dependent_id_number, now)?;
+        let actor = if by_officer {
+            OFFICER.to_owned()
+        } else {
+            let channel = self.authorizer.channel(caller, command.channel.as_deref())?;
+            let dependent = self
+                .authorizer
+                .authenticate(channel, &command.authentication, &dependent_number)?;
+            let method = self
+                .authorizer
+                .consume_one_assertion(dependent, &identity, "dependent")
+                .await?;
+            format!("channel:{};{method}", channel.name)
+        };
         let guardian = self.authorizer.holder(&guardian_number).await?;
         let dependent = self.authorizer.holder(&dependent_number).await?;
-        self.end_relationship(caller, command.command_id, guardian, dependent, now)
+        self.end_relationship(caller, &actor, command.command_id, guardian, dependent, now)
             .await?;
         Ok(UnrelateResponse {})
     }
@@ -86,6 +102,7 @@ impl Issuer {
     pub(crate) async fn end_relationship(
         &self,
         caller: &Caller,
+        actor: &str,
         command_id: Option<CommandId>,
         guardian: HolderId,
         dependent: HolderId,
@@ -94,9 +111,7 @@ impl Issuer {
         let request_digest = RequestDigest::of("unrelate")
             .holder(Some(guardian))
             .holder(Some(dependent));
-        let context = self
-            .authorizer
-            .context(caller, command_id, request_digest, "officer;unspecified", now);
+        let context = self.authorizer.context(caller, command_id, request_digest, actor, now);
         let decide =
             |state: &HolderState, now| relationship::decide_end(state, guardian, now).map_err(problem_of_refusal);
         self.authorizer

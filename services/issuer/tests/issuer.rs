@@ -23,7 +23,7 @@ use citycode_service_kit::problem::{Code, Outcome, Problem};
 use citycode_testkit::{IdNumbers, eventually};
 use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerService as _;
 use citycode_wire::proto::issuer::v1::{
-    CodeLife, EraseRequest, IssueRequest, ListCodesRequest, RelateRequest, ReprintRequest,
+    CodeLife, EraseRequest, IssueRequest, ListCodesRequest, RelateRequest, ReprintRequest, UnrelateRequest,
 };
 use fixture::{City, TODAY};
 
@@ -419,6 +419,7 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
     assert_eq!(all.codes.len(), 3);
     for (parent, code_id) in parents.iter().zip(&issued) {
         let theirs = city.issuer.list_codes(&city.admin, &ask(parent)).await.expect("a list");
+        assert!(theirs.guardian_recorded);
         let ids: Vec<_> = theirs.codes.iter().map(|code| &code.code_id).collect();
         assert_eq!(ids, [code_id]);
         // R9: with a valid family code, a guardian may act on the holder's own sampling code.
@@ -430,6 +431,24 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
         let kinds: Vec<_> = actionable.codes.iter().map(|code| code.kind.as_str()).collect();
         assert_eq!(kinds, ["family", "sampling"]);
     }
+    // The dependent ends a relationship through a channel; nobody else does.
+    let end = UnrelateRequest {
+        guardian_id_number: parents[0].clone(),
+        dependent_id_number: child.clone(),
+        channel: "app".into(),
+        ..UnrelateRequest::default()
+    };
+    let id = CallerId::new("test", "kiosk").expect("an id");
+    let kiosk = Arc::new(Caller::new(id, vec![Role::Channel("kiosk".into())]));
+    city.issuer.unrelate(&kiosk, &end).await.expect_err("not allowed");
+    city.issuer.unrelate(&city.admin, &end).await.expect("ended");
+    let ended = city
+        .issuer
+        .list_codes(&city.admin, &ask(&parents[0]))
+        .await
+        .expect("a list");
+    assert!(!ended.guardian_recorded);
+    assert_eq!(lives(&ended), [("family".to_owned(), CodeLife::Revoked)]);
     // R31: the answers for registered and unregistered persons are the same.
     let known = city.resident(numbers.aged(50, TODAY)).await;
     for stranger in [known, numbers.aged(51, TODAY)] {
@@ -439,7 +458,7 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
                 ..ask(&stranger)
             };
             let none = city.issuer.list_codes(&city.admin, &question).await.expect("a list");
-            assert_eq!(none.codes, []);
+            assert_eq!((none.codes, none.guardian_recorded), (vec![], false));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use axum::Router;
 use axum::extract::Path;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use citycode_service_kit::problem::{Code, Problem};
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
@@ -35,7 +35,14 @@ pub(crate) fn address(name: &str) -> String {
 }
 
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new().route("/assets/{file}", get(file))
+    Router::new()
+        .route("/assets/{file}", get(file))
+        .route("/favicon.ico", get(favicon))
+}
+
+/// Where browsers look for the icon of what is not a page, such as a print sheet.
+async fn favicon() -> Redirect {
+    Redirect::permanent(&address("favicon.svg"))
 }
 
 async fn file(Path(name): Path<String>, request: HeaderMap) -> Response {

@@ -15,6 +15,7 @@
 //! | `frame`, `lang`, `words` | what all pages share: language, view, texts (Fluent) |
 //! | [`session`], `seal` | sessions as sealed cookies |
 //! | `guard` | applies to every page: the `Host` header, the origin of forms, security headers |
+//! | `limits` | how often a secret may be guessed |
 //! | `caller` | access tokens for the calls that a page makes |
 //! | `acts` | what an act did, in words |
 //! | `assets` | the built browser files |
@@ -29,6 +30,7 @@ mod gate;
 mod guard;
 mod kiosk;
 mod lang;
+mod limits;
 mod my;
 mod ops;
 mod paper;

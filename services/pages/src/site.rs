@@ -17,6 +17,7 @@ use crate::access::oidc::{Provider, SignInSettings};
 use crate::access::start::StartLinks;
 use crate::caller::{AssertionSource, PageTokens};
 use crate::kiosk::settings::KioskSettings;
+use crate::limits::Limits;
 use crate::seal::Seal;
 use crate::words::Words;
 use crate::{access, assets, gate, guard, kiosk, my, ops, problem_page, staff};
@@ -77,6 +78,7 @@ pub(crate) struct Site {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) fonts: Arc<Fonts>,
     pub(crate) words: Words,
+    pub(crate) limits: Limits,
     pub(crate) kiosk: KioskSettings,
     pub(crate) kiosk_tries: kiosk::Tries,
     pub(crate) demo: Vec<DemoPerson>,
@@ -154,6 +156,7 @@ impl Pages {
             entropy,
             fonts,
             words: Words::built_in(),
+            limits: Limits::new(),
             kiosk,
             kiosk_tries: kiosk::Tries::default(),
             demo,

@@ -74,11 +74,15 @@ impl TryFrom<v1::RelateRequest> for RelateCommand {
     }
 }
 
-/// Ends a relationship (R17). Only an officer may, so channel and authentication of the request are not used.
+/// Ends a relationship (R17).
 #[derive(Clone, PartialEq, Eq)]
 pub struct UnrelateCommand {
     /// The caller's id of the command; `None` if the server draws one.
     pub command_id: Option<CommandId>,
+    /// The channel; `None` if the request names none.
+    pub channel: Option<String>,
+    /// How the dependent was authenticated.
+    pub authentication: Authentication,
     /// The guardian's ID number, unchecked. Personal.
     pub guardian_id_number: String,
     /// The dependent's ID number, unchecked. Personal.
@@ -91,6 +95,8 @@ impl TryFrom<v1::UnrelateRequest> for UnrelateCommand {
     fn try_from(request: v1::UnrelateRequest) -> Result<Self, InvalidRequest> {
         Ok(Self {
             command_id: command_id(&request.command_id)?,
+            channel: given(request.channel),
+            authentication: authentication("authentication.method", request.authentication)?,
             guardian_id_number: request.guardian_id_number,
             dependent_id_number: request.dependent_id_number,
         })

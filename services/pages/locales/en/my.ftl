@@ -1,6 +1,7 @@
 # The pages of a resident.
 my-self = You
 my-relative = Relative
+my-codes = My codes
 my-own-codes = See your own codes
 relatives = Relatives
 relatives-manage = Add a relative, or see who may act for me
@@ -62,6 +63,7 @@ family-code = The code that your relative gave you
 family-look = Look
 family-code-unknown = There is no such code, or it has expired. Please ask your relative.
 family-asks = { $name } asks to act for you
+family-nameless = Somebody without a name
 family-asks-text = Afterwards this relative can get, replace and report your codes lost, and show a family code for you. You can end this at any time.
 family-consent = I agree
 family-related = The relationship is recorded.

@@ -1,6 +1,7 @@
 # 居民自己的页面。
 my-self = 本人
 my-relative = 亲属
+my-codes = 我的码
 my-own-codes = 查看本人的码
 relatives = 亲属
 relatives-manage = 添加亲属，或查看谁可以为我办理
@@ -62,6 +63,7 @@ family-code = 亲属给您的验证码
 family-look = 查看
 family-code-unknown = 没有这个验证码，或者已经过期。请向亲属核对。
 family-asks = { $name } 请求为您代办
+family-nameless = 一位没有留下姓名的人
 family-asks-text = 同意后，这位亲属可以为您申领、补领、挂失，并出示您的亲属随申码。您可以随时取消。
 family-consent = 同意
 family-related = 已登记亲属关系。

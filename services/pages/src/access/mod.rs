@@ -19,6 +19,7 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
         .route("/", get(home::show))
         .route("/ping", get(ping))
         .route("/pair", get(pair::show).post(pair::ask))
+        .route("/pair/state", get(pair::state))
         .route("/start", get(start::show).post(start::take))
         .route("/sign-in/oidc", get(oidc::begin))
         .route("/sign-in/return", get(oidc::complete))

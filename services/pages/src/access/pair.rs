@@ -60,10 +60,7 @@ struct Pair<'a> {
 /// Shows the code, or goes to the device's page once it is paired.
 pub(super) async fn show(State(site): SharedSite, choice: Choice, parts: Parts) -> Result<Response, PageError> {
     let f = Frame::public(&site, choice, "/pair");
-    let code = cookie(&parts, COOKIE_NAME)
-        .and_then(|sealed| site.seal.open(PURPOSE, sealed))
-        .and_then(|text| String::from_utf8(text.to_vec()).ok());
-    let Some(code) = code else {
+    let Some(code) = shown_code(&site, &parts) else {
         return Ok(page(StatusCode::OK, &Pair { f, code: None }));
     };
     let key = PairingRequest::key(&site, &code);
@@ -93,6 +90,29 @@ pub(super) async fn show(State(site): SharedSite, choice: Choice, parts: Parts) 
     let (first, second) = code.split_at(code.len() / 2);
     let code = Some((first.to_owned(), second.to_owned()));
     Ok(page(StatusCode::OK, &Pair { f, code }))
+}
+
+/// Whether the device still waits: 204, else 410, upon which its page is loaded again.
+pub(super) async fn state(State(site): SharedSite, parts: Parts) -> Result<StatusCode, PageError> {
+    let Some(code) = shown_code(&site, &parts) else {
+        return Ok(StatusCode::GONE);
+    };
+    let key = PairingRequest::key(&site, &code);
+    let record = site.records.get(Table::Pairing, &key, site.now()).await?;
+    let waiting = record.is_some_and(|record| {
+        serde_json::from_slice::<PairingRequest>(&record.value).is_ok_and(|request| request.device.is_none())
+    });
+    Ok(if waiting {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::GONE
+    })
+}
+
+/// The code that this browser shows.
+fn shown_code(site: &Site, parts: &Parts) -> Option<String> {
+    let sealed = cookie(parts, COOKIE_NAME)?;
+    String::from_utf8(site.seal.open(PURPOSE, sealed)?.to_vec()).ok()
 }
 
 /// The form of the page.

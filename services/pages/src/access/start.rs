@@ -119,9 +119,11 @@ impl StartLinks {
         let made = async {
             let target = match wanted {
                 StartFor::Resident { id_number, name } => {
+                    // A demo knows the names of its people; else nobody is asked for the name of a person.
+                    let sample = self.0.demo.iter().find(|person| person.id_number == *id_number);
                     let resident = Resident {
                         id_number: id_number.clone(),
-                        name: name.clone(),
+                        name: sample.map_or(name, |person| &person.name).clone(),
                         shared_computer: false,
                         relatives: Vec::new(),
                     };
@@ -171,6 +173,10 @@ pub(super) async fn take(
     if !peer.0.is_local() {
         let error = Some(f.t("start-not-local"));
         return Ok(page(StatusCode::FORBIDDEN, &Start { f, error }));
+    }
+    if let Err(limited) = site.limits.start_secret(site.clock.monotonic()) {
+        let error = Some(f.problem(&limited.into()));
+        return Ok(page(StatusCode::TOO_MANY_REQUESTS, &Start { f, error }));
     }
     match take_target(&site, &typed.secret).await? {
         Some(Target::Session(area, who)) => {

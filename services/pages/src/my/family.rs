@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::kind::{self, For};
-use super::subject::asking_channel;
+use super::subject::{asking_channel, require_relationship};
 use crate::access::sign_in::masked;
 use crate::caller::PageCaller;
 use crate::frame::{Frame, page};
 use crate::lang::Choice;
 use crate::problem_page::PageError;
-use crate::session::{Relative, Resident, SignedIn};
+use crate::session::{Relative, Resident, Session, SignedIn};
 use crate::site::{SharedSite, Site};
 
 /// Relatives of one session: a cookie has at most 4,096 bytes.
@@ -148,7 +148,8 @@ pub(super) async fn add(
             session.who = crate::session::Who::Resident(resident);
             Ok(([(SET_COOKIE, session.set_cookie(&site))], Redirect::to("/my")).into_response())
         }
-        Err(problem) if problem.code() == Code::RelationshipUnknown => {
+        // Nobody learns here whether a person is registered (R31): the invitation of one who is not is of no use.
+        Err(problem) if matches!(problem.code(), Code::RelationshipUnknown | Code::NotRegistered) => {
             shown.invitation = Some(invite(&site, resident, &relative).await?);
             Ok(page(StatusCode::OK, &shown))
         }
@@ -167,6 +168,10 @@ pub(super) async fn consent(
     let mut shown = Family::new(&site, choice, &signed_in);
     let code: String = form.code.chars().filter(char::is_ascii_digit).take(DIGITS).collect();
     let key = site.seal.name(PURPOSE, code.as_bytes());
+    let person = Session::person_key(&site, &signed_in.who.id_number);
+    if let Err(limited) = site.limits.invitation(person, key, site.clock.monotonic()) {
+        return Ok(shown.failed(&limited.into()));
+    }
     let record = site.records.get(Table::Invitation, &key, site.now()).await?;
     let sealed = record.and_then(|record| String::from_utf8(record.value).ok());
     let invitation = sealed.and_then(|sealed| site.seal.open(PURPOSE, &sealed));
@@ -179,7 +184,11 @@ pub(super) async fn consent(
     if form.confirmed != "yes" {
         shown.asking = Some(Asking {
             code,
-            name: masked(&invitation.guardian_name),
+            name: if invitation.guardian_name.is_empty() {
+                shown.f.t("family-nameless")
+            } else {
+                masked(&invitation.guardian_name)
+            },
         });
         return Ok(page(StatusCode::OK, &shown));
     }
@@ -337,12 +346,9 @@ async fn is_related(site: &Site, resident: &Resident, relative: &str) -> Result<
         question_id: Vec::new(),
         actionable: false,
     };
-    site.clients
-        .issuer
-        .clone()
-        .list_codes(site.request(&caller, request)?)
-        .await?;
-    Ok(())
+    let mut issuer = site.clients.issuer.clone();
+    let answer = issuer.list_codes(site.request(&caller, request)?).await?;
+    require_relationship(answer.get_ref())
 }
 
 /// Makes an invitation, and returns its digits.

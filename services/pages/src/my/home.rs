@@ -83,8 +83,10 @@ pub(super) async fn show(
         number: at + 1,
         name: masked(&person.name),
     });
+    let name = masked(subject.name());
     let home = Home {
-        name: masked(subject.name()),
+        // A start link names a person by number only.
+        name: if name.is_empty() { f.t("my-codes") } else { name },
         relative: subject.relative.is_some(),
         cards: cards.collect(),
         relatives: relatives.collect(),

@@ -1,8 +1,8 @@
 //! Whom a page is about (the resident, or a relative of the session), and what the channels of these pages may do.
 
 use citycode_domain::policy::{ChannelAct, ChannelPolicy, GuardianPolicy, KindPolicy};
-use citycode_service_kit::problem::Problem;
-use citycode_wire::proto::issuer::v1::{CodeLife, CodeState, ListCodesRequest};
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::issuer::v1::{CodeLife, CodeState, ListCodesRequest, ListCodesResponse};
 
 use crate::caller::PageCaller;
 use crate::problem_page::PageError;
@@ -104,13 +104,26 @@ pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<C
         question_id: Vec::new(),
         actionable: true,
     };
-    let answer = site
-        .clients
-        .issuer
-        .clone()
-        .list_codes(site.request(&caller, request)?)
-        .await?;
-    Ok(answer.into_inner().codes)
+    let mut issuer = site.clients.issuer.clone();
+    let answer = issuer.list_codes(site.request(&caller, request)?).await?.into_inner();
+    if subject.relative.is_some() {
+        require_relationship(&answer)?;
+    }
+    Ok(answer.codes)
+}
+
+/// The list of a person's codes tells a relative whether she may act for the person: it is empty if she may not.
+///
+/// # Errors
+/// `relationship_unknown`.
+pub(super) fn require_relationship(answer: &ListCodesResponse) -> Result<(), Problem> {
+    if answer.guardian_recorded {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::RelationshipUnknown,
+        "no relationship is recorded between the two persons",
+    ))
 }
 
 /// The last code of a kind among the codes of [`codes_of`].

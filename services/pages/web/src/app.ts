@@ -1,6 +1,6 @@
 /** The script of every page. */
 
-import { focusNews, submitOnce, watchConnection } from "./islands/frame";
+import { focusNews, goOn, submitOnce, watchConnection } from "./islands/frame";
 import { configureHtmx } from "./islands/htmx";
 import { attachPolls } from "./islands/poll";
 import { attachPrint } from "./islands/print";
@@ -11,6 +11,7 @@ configureHtmx();
 watchConnection();
 submitOnce();
 focusNews();
+goOn();
 attachPolls();
 attachPrint();
 attachSaveImage();

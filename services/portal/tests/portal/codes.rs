@@ -110,7 +110,10 @@ async fn codes_are_listed_with_the_names_of_their_states() {
     let codes = lives
         .map(|life| state("9f86d081884c7d65", "live", true, 1_661_911_200, life))
         .collect();
-    city.fakes.ready(ListCodesResponse { codes });
+    city.fakes.ready(ListCodesResponse {
+        codes,
+        ..ListCodesResponse::default()
+    });
     let body = json!({"id_number": "N", "channel": "app"});
     let answer = city.post("/api/v1/codes", body).await.ok();
     let listed = answer["codes"].as_array().unwrap();
@@ -166,7 +169,10 @@ async fn a_history_by_person_uses_the_valid_code_of_the_kind_and_sends_no_person
         state("2222222222222222", "offline", false, 200, CodeLife::Valid),
         state("3333333333333333", "sampling", false, 900, CodeLife::Valid),
     ];
-    city.fakes.ready(ListCodesResponse { codes });
+    city.fakes.ready(ListCodesResponse {
+        codes,
+        ..ListCodesResponse::default()
+    });
     let body = json!({"kind": "offline", "id_number": "N"});
     assert_eq!(city.post("/api/v1/history", body).await.ok(), json!({"entries": []}));
     let asked = city.fakes.asked::<HistoryRequest>();

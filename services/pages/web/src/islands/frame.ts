@@ -30,6 +30,23 @@ export function focusNews(): void {
   each("focus", "[data-focus]", (element) => element.focus());
 }
 
+/**
+ * `[data-go]` leads to another page after `data-go-after` seconds, once the server is reached: a browser's error page
+ * would remain on a screen that nobody attends. Only for pages on which nobody reads or types.
+ */
+export function goOn(): void {
+  each("go", "[data-go]", (element) => {
+    const go = async (): Promise<void> => {
+      if (await isReachable(PING_TIMEOUT_MS)) {
+        location.assign(element.dataset["go"] ?? "/");
+      } else {
+        setTimeout(() => void go(), 1000);
+      }
+    };
+    setTimeout(() => void go(), (Number(element.dataset["goAfter"]) || 1) * 1000);
+  });
+}
+
 /** Lets a form be submitted once. The button is not disabled before the browser has read its name and value. */
 export function submitOnce(): void {
   const busy = new Set<HTMLFormElement>();

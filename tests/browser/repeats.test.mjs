@@ -1,0 +1,107 @@
+/** What people do that nobody planned: double clicks, Back, old forms, and a program that ends in the middle. */
+import assert from "node:assert/strict";
+import { journeys } from "./support/journey.mjs";
+import { City, PEOPLE } from "./support/program.mjs";
+
+const journey = journeys();
+
+/** The id of the person's last code of a kind, as the city knows it. */
+async function lastCode(city, person, kind) {
+  const { out } = await city.command("codes", "--id-number", `@${city.file("who.txt", person.idNumber)}`);
+  return JSON.parse(out).codes.find((code) => code.kind === kind)?.code_id;
+}
+
+journey("a double click on a confirming button does the act once", async ({ city, as }) => {
+  const person = await as(PEOPLE.adult);
+  await person.open("/my/sampling");
+  await person.press("申领");
+  const first = await person.attribute("[data-code-id]", "data-code-id");
+  await person.press("重新生成");
+  await person.leave(() => person.control("确认重新生成").dblclick());
+  await person.see("[data-result=done]");
+  // A second act would have ended the code of the first one, and not the code that was there before.
+  assert.equal(await person.attribute("[data-result=done]", "data-died"), first);
+  assert.equal(await lastCode(city, PEOPLE.adult, "sampling"), await person.attribute("[data-code-id]", "data-code-id"));
+});
+
+journey("the same form sent five times at once does the act once", async ({ city, as }) => {
+  const person = await as(PEOPLE.elder);
+  await person.open("/my/offline");
+  const form = await person.page.locator("form[action='/my/offline/issue']").evaluate((f) => Object.fromEntries(new FormData(f)));
+  const answers = await Promise.all([1, 2, 3, 4, 5].map(() => person.post("/my/offline/issue", form)));
+  const ids = await Promise.all(answers.map(async (answer) => /data-code-id="([^"]+)"/.exec(await answer.text())?.[1]));
+  assert.deepEqual(answers.map((answer) => answer.status()), [200, 200, 200, 200, 200]);
+  assert.equal(new Set(ids).size, 1);
+  assert.equal(await lastCode(city, PEOPLE.elder, "offline"), ids[0]);
+});
+
+journey("Back and Reload after an act do nothing twice", async ({ city, as }) => {
+  const person = await as(PEOPLE.parent);
+  await person.open("/my/sampling");
+  await person.press("申领");
+  await person.press("重新生成");
+  await person.press("确认重新生成");
+  const id = await person.attribute("[data-code-id]", "data-code-id");
+  await person.page.reload();
+  await person.see("[data-result=done]");
+  assert.equal(await person.attribute("[data-code-id]", "data-code-id"), id);
+  await person.page.goBack();
+  await person.read("这张码立即失效");
+  assert.equal(await lastCode(city, PEOPLE.parent, "sampling"), id);
+});
+
+journey("a form of an earlier session does nothing and says so", async ({ city, as }) => {
+  const person = await as(PEOPLE.disability);
+  await person.open("/my/sampling");
+  await person.signIn(PEOPLE.disability);
+  await person.press("申领");
+  await person.read("这张表单已经失效");
+  assert.equal(await lastCode(city, PEOPLE.disability, "sampling"), undefined);
+  await person.open("/my/sampling");
+  await person.press("申领");
+  await person.see("[data-result=done]");
+});
+
+journey("the program crashes in the middle of a journey, and the journey goes on", async ({ arrive }) => {
+  const city = await City.start();
+  const person = await arrive({ city });
+  await person.signIn(PEOPLE.adult);
+  await person.open("/my/sampling");
+  await city.crashAndRestart();
+  await person.press("申领");
+  await person.see("[data-result=done]");
+  const id = await person.attribute("[data-code-id]", "data-code-id");
+  await person.press("重新生成");
+  await city.crashAndRestart();
+  await person.press("确认重新生成");
+  assert.equal(await person.attribute("[data-result=done]", "data-died"), id);
+  await city.stop();
+});
+
+journey("while the program is down the page says that it is offline, and recovers", async ({ arrive }) => {
+  const city = await City.start();
+  const person = await arrive({ city, size: "phone" });
+  person.allow(/ERR_CONNECTION_REFUSED/, /ERR_CONNECTION_RESET/, /ERR_EMPTY_RESPONSE/);
+  await person.signIn(PEOPLE.adult);
+  await person.open("/my/live");
+  await person.press("申领");
+  await person.see("[data-live]");
+  await city.kill();
+  await person.see("body[data-connection=offline]");
+  assert.ok(await person.page.locator(".qr svg, .qr canvas").isVisible(), "the code stays");
+  await city.begin(city.port);
+  await person.see("body[data-connection=online]");
+  await city.stop();
+});
+
+journey("a cookie of another city opens nothing", async ({ city, arrive }) => {
+  const other = await City.start();
+  const person = await arrive({ city: other });
+  await person.signIn(PEOPLE.adult);
+  await person.open("/my");
+  // Cookies belong to a host and not to a port, so this browser sends the same cookie to the first city.
+  person.city = city;
+  await person.open("/my");
+  assert.equal(new URL(person.page.url()).pathname, "/sign-in");
+  await other.stop();
+});

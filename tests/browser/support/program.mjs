@@ -1,0 +1,150 @@
+/**
+ * The real program: `citycode up --demo` in a folder of its own, and its command line.
+ *
+ * `CITYCODE_BIN` is the path of the program.
+ */
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+
+const program = resolve(process.env.CITYCODE_BIN ?? "../../target/debug/citycode");
+
+/** The sample residents of a demo, by what makes each of them a sample; the number is the one of `/sign-in`. */
+export const PEOPLE = {
+  elder: { number: 1, idNumber: "990100194403080010", name: "王秀英" },
+  adult: { number: 0, idNumber: "990100199005120024", name: "张小三" },
+  parent: { number: 2, idNumber: "990100198809210039", name: "李敏" },
+  child: { number: 3, idNumber: "990100201704160041", name: "李小明" },
+  disability: { number: 4, idNumber: "990100197911020050", name: "陈建国" },
+  group: { number: 5, idNumber: "990100198501300062", name: "周梅" },
+  held: { number: 6, idNumber: "990100195007070077", name: "赵淑珍" },
+  red: { number: 7, idNumber: "990100199502140085", name: "吴强" },
+};
+
+/** A folder that is removed when the process ends. */
+export function temporaryFolder(name) {
+  const folder = mkdtempSync(join(tmpdir(), `citycode-${name}-`));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Runs the program to its end; returns its exit code and what it printed. Nothing is thrown for another code than 0. */
+export function run(args, { env = {} } = {}) {
+  return new Promise((done, failed) => {
+    const child = spawn(program, args, {
+      env: { ...process.env, NO_COLOR: "1", ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let out = "";
+    let err = "";
+    child.stdout.on("data", (data) => (out += data));
+    child.stderr.on("data", (data) => (err += data));
+    child.on("error", failed);
+    child.on("close", (code) => done({ code, out, err }));
+  });
+}
+
+/** A running city. */
+// Each program that a test starts is ended at the exit of the test at the latest.
+process.setMaxListeners(0);
+
+export class City {
+  /** Starts a demo and waits until it is ready; `port` 0 is a free one. */
+  static async start({ folder = temporaryFolder("demo"), port = 0, args = ["--demo"] } = {}) {
+    const city = new City(folder, args);
+    await city.begin(port);
+    return city;
+  }
+
+  constructor(folder, args) {
+    this.folder = folder;
+    this.args = args;
+    // The command line finds the running program by a note in this folder.
+    this.env = { XDG_STATE_HOME: join(folder, "state") };
+  }
+
+  async begin(port) {
+    const args = ["up", ...this.args, "--data", join(this.folder, "data"), "--listen", `127.0.0.1:${port}`];
+    this.child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.env } });
+    const child = this.child;
+    this.ended = new Promise((done) => child.on("close", done));
+    process.on("exit", () => child.kill("SIGKILL"));
+    let log = "";
+    child.stderr.on("data", (data) => (log = (log + data).slice(-20_000)));
+    this.log = () => log;
+    this.origin = await new Promise((found, failed) => {
+      // Reading goes on after `ready`, so that the program never waits for a full pipe.
+      createInterface({ input: child.stdout }).on("line", (line) => {
+        log += `${line}\n`;
+        const ready = /^ready (http:\S+)/.exec(line);
+        if (ready) found(ready[1]);
+      });
+      child.on("close", (code) => failed(new Error(`the program ended with ${code} before it was ready\n${log}`)));
+    });
+  }
+
+  get port() {
+    return Number(new URL(this.origin).port);
+  }
+
+  /** Ends the program without a chance to tidy up, as a crash does, and starts it again on the same data and port. */
+  async crashAndRestart() {
+    await this.kill();
+    await this.begin(this.port);
+  }
+
+  async kill() {
+    this.child.kill("SIGKILL");
+    await this.ended;
+  }
+
+  /** Stops the program in good order. */
+  async stop() {
+    this.child.kill("SIGTERM");
+    await this.ended;
+  }
+
+  /** A file of the city's folder with this content. */
+  file(name, content) {
+    const path = join(this.folder, name);
+    writeFileSync(path, content);
+    return path;
+  }
+
+  /** A file that only this user reads. */
+  secret(name, content) {
+    const path = join(this.folder, name);
+    writeFileSync(path, content, { mode: 0o600 });
+    return path;
+  }
+
+  /** Runs a command as the local admin. */
+  command(...args) {
+    return run([...args, "--server", this.origin, "--output", "json"], { env: this.env });
+  }
+
+  /** The verdict of a place about the text of a code; `at` predicts it for another time (RFC 3339). */
+  async verify(place, code, { at, idNumber } = {}) {
+    const args = ["verify", "--place", place, "--code", code];
+    if (at) args.push("--at", at);
+    if (idNumber) args.push("--id-number", `@${this.file("card.txt", idNumber)}`);
+    const { out, err } = await this.command(...args);
+    return parsed(out, err);
+  }
+
+  /** The verdict of a place about a picture. */
+  async verifyImage(place, path) {
+    const { out, err } = await this.command("verify", "--place", place, "--image", path);
+    return parsed(out, err);
+  }
+}
+
+function parsed(out, err) {
+  try {
+    return JSON.parse(out);
+  } catch {
+    throw new Error(`no verdict: ${out}${err}`);
+  }
+}
