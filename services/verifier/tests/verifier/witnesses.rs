@@ -12,7 +12,7 @@ use citycode_event_store::{EventStore as _, Partition, Position, codec};
 use citycode_log_tree::{Compared, LogTrees, TreeFold, WitnessedLog};
 use citycode_service_kit::clock::Clock as _;
 use citycode_transparency::{KeyKind, NoteSigner, TrustPolicy};
-use citycode_verifier::{PresentedCard, Answer, Scan, Verifier, When};
+use citycode_verifier::{Answer, PresentedCard, Scan, Verifier, When};
 
 use crate::city::{City, Code, holder_in, holder_stream, partition_of};
 
