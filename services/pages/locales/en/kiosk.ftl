@@ -1,6 +1,6 @@
 # Kiosks.
 finish = Finish
-continue = Continue
+idle-continue = Continue
 next = Next
 for-myself = For myself
 for-relative = For a relative

@@ -10,5 +10,6 @@ sheet-loss-effect = Once reported or reissued, this sheet is void at once.
 sheet-use = How to use it
 sheet-use-text = Do not mark the symbol; do not lend it.
 sheet-before = Valid until { $time } on
+sheet-if-lost-call = If lost, report it: call { $number }, or use any kiosk.
 sheet-if-lost = If it is lost, report it at any kiosk or online, without this sheet.
 sheet-footer = Printing it again does not change its validity.

@@ -1,6 +1,6 @@
 # 自助终端。
 finish = 结束办理
-continue = 继续办理
+idle-continue = 继续办理
 next = 下一步
 for-myself = 替本人办理
 for-relative = 替亲属办理

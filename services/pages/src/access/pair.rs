@@ -37,6 +37,9 @@ pub(crate) struct PairingRequest {
     pub(crate) area: Area,
     /// The device as the administrator named it; `None` until then.
     pub(crate) device: Option<Device>,
+    /// How often it was typed with a place or channel that does not fit the pages.
+    #[serde(default)]
+    pub(crate) tries: u32,
 }
 
 impl PairingRequest {
@@ -127,6 +130,7 @@ pub(super) async fn ask(State(site): SharedSite, Form(wanted): Form<Wanted>) -> 
     let request = PairingRequest {
         area: wanted.area,
         device: None,
+        tries: 0,
     };
     let value = serde_json::to_vec(&request).map_err(|_| Problem::internal())?;
     let now = site.now();

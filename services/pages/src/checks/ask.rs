@@ -11,8 +11,8 @@ use citycode_wire::verdict::{decision, reason};
 use crate::caller::PageCaller;
 use crate::site::Site;
 
-/// How long a scan may take: the page waits 2 s, and the answer must have arrived by then.
-const ANSWER_WITHIN: Duration = Duration::from_millis(1_800);
+/// How long a scan may take: the page waits somewhat less than 2 s, and the answer must have arrived by then.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1_600);
 /// How long a second verifier may take if the state of the first one is too old.
 const SECOND_ANSWER_WITHIN: Duration = Duration::from_millis(800);
 

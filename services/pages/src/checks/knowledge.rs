@@ -13,7 +13,7 @@ use crate::frame::{Frame, page};
 use crate::site::Site;
 
 /// How long the answer may take: the page notices a cut within two seconds.
-const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
+const ANSWER_WITHIN: Duration = Duration::from_millis(800);
 
 /// How old the state of the verifier that answered is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

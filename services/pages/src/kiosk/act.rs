@@ -175,7 +175,7 @@ async fn issue(visiting: &InVisit, asked: &Asked) -> Result<IssuedCode, Problem>
     let request = RegisterRequest {
         command_id: at.site.seal.name("kiosk-act", id.as_bytes()).to_vec(),
         channel: at.device.channel.clone(),
-        authentication: Some(authentication(visiting)?),
+        authentication: authentication(visiting)?,
         id_number: visit.id_number.clone(),
         name: name.clone(),
         attestation: None,
@@ -195,7 +195,7 @@ async fn issue_once(visiting: &InVisit, asked: &Asked) -> Result<IssuedCode, Pro
     let request = IssueRequest {
         command_id: asked.command_id.as_bytes().to_vec(),
         channel: at.device.channel.clone(),
-        authentication: Some(authentication(visiting)?),
+        authentication: authentication(visiting)?,
         kind: asked.kind.clone(),
         id_number: holder,
         guardian_id_number: guardian,
@@ -219,7 +219,7 @@ async fn report_loss(visiting: &InVisit, asked: &Asked) -> Result<String, Proble
     let request = ReportLossRequest {
         command_id: asked.command_id.as_bytes().to_vec(),
         channel: at.device.channel.clone(),
-        authentication: Some(authentication(visiting)?),
+        authentication: authentication(visiting)?,
         kind: asked.kind.clone(),
         id_number: holder,
         guardian_id_number: guardian,

@@ -134,8 +134,7 @@ impl AtKiosk {
         }
         let missing_folder = settings.print_folder.as_ref().is_some_and(|folder| !folder.is_dir());
         let channel = self.site.policy.channel(&self.device.channel);
-        // An identity provider's assertion for each act is not available to these pages yet.
-        let serves = channel.is_some_and(|channel| !channel.needs_assertion);
+        let serves = channel.is_some_and(|channel| !channel.needs_assertion || self.site.assertions.is_some());
         let authenticates = self.site.is_demo() || self.identification().is_some_and(Identification::is_possible);
         if missing_folder {
             Some(f.t("kiosk-out-printer"))

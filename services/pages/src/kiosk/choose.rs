@@ -138,7 +138,7 @@ pub(super) async fn codes_of(visiting: &InVisit, relative: Option<&str>) -> Resu
     let InVisit { at, visit } = visiting;
     let request = ListCodesRequest {
         channel: at.device.channel.clone(),
-        authentication: Some(authentication(visiting)?),
+        authentication: authentication(visiting)?,
         id_number: relative.unwrap_or(&visit.id_number).to_owned(),
         guardian_id_number: relative.map(|_| visit.id_number.clone()).unwrap_or_default(),
         question_id: Vec::new(),
@@ -154,16 +154,18 @@ pub(super) async fn codes_of(visiting: &InVisit, relative: Option<&str>) -> Resu
     }
 }
 
-/// How the person was authenticated, with an assertion if the channel demands one.
+/// How the person was authenticated: the provider's assertion if the channel demands one, else the method for the log.
 ///
 /// # Errors
 /// There is no assertion.
-pub(super) fn authentication(visiting: &InVisit) -> Result<Authentication, Problem> {
+pub(super) fn authentication(visiting: &InVisit) -> Result<Option<Authentication>, Problem> {
     let InVisit { at, visit } = visiting;
     let asserted = at.site.authentication(&at.device.channel, &visit.id_number)?;
-    Ok(asserted.unwrap_or_else(|| Authentication {
-        method: visit.proof.method().to_owned(),
-        assertion: String::new(),
+    Ok(asserted.or_else(|| {
+        Some(Authentication {
+            method: visit.proof.method().to_owned(),
+            assertion: String::new(),
+        })
     }))
 }
 

@@ -12,7 +12,7 @@ use citycode_event_store::{EventStore as _, Partition, Position, codec};
 use citycode_log_tree::{Compared, LogTrees, TreeFold, WitnessedLog};
 use citycode_service_kit::clock::Clock as _;
 use citycode_transparency::{KeyKind, NoteSigner, TrustPolicy};
-use citycode_verifier::{Answer, Scan, Verifier, When};
+use citycode_verifier::{Answer, PresentedCard, Scan, Verifier, When};
 
 use crate::city::{City, Code, holder_in, holder_stream, partition_of};
 
@@ -47,7 +47,7 @@ impl City {
         gate.verifier.scan(&Scan {
             place: self.place("sampling_desk"),
             text: &code.text,
-            id_number: None,
+            card: PresentedCard::Absent,
             when: When::Now(self.clock.reading()),
         })
     }

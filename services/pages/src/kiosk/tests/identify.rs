@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{KEY, Kiosk, NOW, NUMBERS, reading, reading_now, session, with_reader_and_pin};
+use super::{Kiosk, NOW, NUMBERS, reading, reading_now, session, with_reader_and_pin};
 use crate::kiosk::visit::Proof;
 
 #[tokio::test]

@@ -1,10 +1,5 @@
 //! Tests of the kiosk's pages before any service is asked. Acts are tested in a browser, over the real services.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "the helpers of tests are tests too: what cannot go on fails"
-)]
-
 mod identify;
 mod visit;
 
@@ -84,6 +79,7 @@ impl Kiosk {
             clients: Clients::in_process(tonic::service::Routes::default()),
             policy: Arc::new(citycode_policy_file::parse(citycode_policy_file::SHANGHAI).unwrap()),
             tokens: Arc::clone(&tokens) as Arc<dyn PageTokens>,
+            assertions: None,
             records,
             session_key: Zeroizing::new([7; 32]),
             clock: Arc::clone(&clock) as Arc<_>,
@@ -91,9 +87,11 @@ impl Kiosk {
             fonts: Arc::new(Fonts::load(&FontChoice::BuiltIn).unwrap()),
             kiosk,
             demo: Vec::new(),
+            sign_in: None,
             host_names: Vec::new(),
             secure: false,
-        });
+        })
+        .unwrap();
         let site = Arc::clone(&pages.start_links().0);
         let this = Self {
             session: session(&site, "kiosk-7").await,

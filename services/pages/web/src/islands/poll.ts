@@ -7,7 +7,8 @@ import { setConnection } from "../lib/connection";
 import { each } from "../lib/island";
 
 const PERIOD_MS = 1_000;
-const TIMEOUT_MS = 2_000;
+/** With the pause between two questions a cut is noticed within two seconds. */
+const TIMEOUT_MS = 1_000;
 const ENDED = [401, 403, 410];
 /** No Content: what is shown still holds. */
 const UNCHANGED = 204;
