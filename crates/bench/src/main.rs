@@ -16,6 +16,7 @@ mod audit;
 mod city;
 mod folder;
 mod issue;
+mod pages;
 mod projection;
 mod records;
 mod recovery;
@@ -43,7 +44,7 @@ struct Bench {
     run: fn(&mut Report, Scale) -> Result<()>,
 }
 
-const BENCHES: [Bench; 13] = [
+const BENCHES: [Bench; 14] = [
     Bench {
         name: "audit",
         measures: "recomputing verdicts, the memory of a timeline, checking a log, and histories compared with PostgreSQL",
@@ -58,6 +59,11 @@ const BENCHES: [Bench; 13] = [
         name: "issue",
         measures: "importing and issuing on the embedded store, over gRPC",
         run: issue::run,
+    },
+    Bench {
+        name: "pages",
+        measures: "the web pages over HTTP, compared with constant pages of the same size",
+        run: pages::run,
     },
     Bench {
         name: "projection",
