@@ -11,7 +11,9 @@ async function liveCode(as, person) {
   await holder.open("/my/live");
   await holder.press("申领");
   await holder.see("[data-live]");
-  return decode(await holder.shownCode());
+  const code = await decode(await holder.shownCode());
+  await holder.page.close();
+  return code;
 }
 
 /** A scanner types without anybody touching the page. */

@@ -36,6 +36,21 @@ const typing = (field, value) => async (reader) => {
   await reader.press(reader.page.locator(`form:has(#${field}) button[type=submit]`));
 };
 
+/** Types an ID number at a kiosk, and goes on. */
+const at = (path) => async (reader) => {
+  await reader.open("/kiosk/number");
+  await typing("id_number", elder.idNumber)(reader);
+  await reader.open(path);
+};
+const scanning = (text) => async (reader) => {
+  await reader.page.locator("#code").focus();
+  await reader.page.keyboard.insertText(text);
+  await reader.page.keyboard.press("Enter");
+  await reader.see(".verdict");
+  await reader.look();
+};
+const operations = ["counts", "devices", "code", "officer", "import", "keys", "policy", "audit", "components"];
+
 export const PAGES = [
   { name: "home", path: "/" },
   { name: "sign-in", path: "/sign-in" },
@@ -71,6 +86,21 @@ export const PAGES = [
   { name: "my-relative", path: "/my?for=1", who: parent, prepare: adding },
   { name: "my-relative-family", path: "/my/family?for=1", who: parent, prepare: adding },
   { name: "my-queries", path: "/my/queries", who: adult },
+  { name: "kiosk", path: "/kiosk", who: "kiosk" },
+  { name: "kiosk-number", path: "/kiosk/number", who: "kiosk" },
+  { name: "kiosk-number-wrong", path: "/kiosk/number", who: "kiosk", then: typing("id_number", "123") },
+  { name: "kiosk-who", path: "/kiosk/who", who: "kiosk", prepare: at("/kiosk/who") },
+  { name: "kiosk-codes", path: "/kiosk/codes", who: "kiosk", prepare: at("/kiosk/codes") },
+  { name: "kiosk-confirm", path: "/kiosk/confirm?act=issue&kind=offline", who: "kiosk", prepare: at("/kiosk/codes") },
+  { name: "kiosk-relative", path: "/kiosk/relative", who: "kiosk", prepare: at("/kiosk/who") },
+  { name: "staff", path: "/staff?place=staffed", who: "staff" },
+  { name: "staff-refused", path: "/staff?place=staffed", who: "staff", then: scanning("hello") },
+  { name: "staff-id-card", path: "/staff?place=staffed", who: "staff", then: scanning(adult.idNumber) },
+  { name: "gate", path: "/gate", who: "gate" },
+  { name: "gate-refused", path: "/gate", who: "gate", then: scanning("hello") },
+  ...operations.map((tab) => ({ name: `ops-${tab}`, path: `/ops/${tab}`, who: "admin" })),
+  { name: "ops-suspend", path: "/ops/officer/suspend", who: "admin" },
+  { name: "ops-rotate", path: "/ops/keys/rotate", who: "admin" },
   { name: "my-lost-phone", path: "/my/lost-phone", who: parent, prepare: having("live") },
 ];
 

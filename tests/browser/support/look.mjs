@@ -28,7 +28,10 @@ function inspect() {
   const { documentElement: root, body } = document;
   const say = (what, element) => found.push(`${what}: ${element.outerHTML.replace(/\s+/g, " ").slice(0, 160)}`);
   if (root.scrollWidth > root.clientWidth) {
-    const wide = [...body.querySelectorAll("*")].find((e) => e.getBoundingClientRect().right > root.clientWidth + 1);
+    const scrolls = (element) => ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+    const inFrame = (element) => element !== body && (scrolls(element) || inFrame(element.parentElement));
+    const outside = (element) => element.getBoundingClientRect().right > root.clientWidth + 1 && !inFrame(element);
+    const wide = [...body.querySelectorAll("*")].find(outside);
     say(`wider than the screen (${root.scrollWidth} > ${root.clientWidth})`, wide ?? body);
   }
   if (!["zh-CN", "en"].includes(root.lang)) found.push(`lang is ${root.lang}`);
