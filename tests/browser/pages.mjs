@@ -1,6 +1,6 @@
 /**
  * Every page in every state that can be reached by itself: who reads it, how it is reached, and what the file of its
- * picture is called. `access.test.mjs` looks for faults in each, and `screenshots.mjs` takes its picture.
+ * picture is called. `every-page.test.mjs` looks for faults in each, and `screenshots.mjs` takes its picture.
  *
  * `prepare` acts before the page is opened, `then` afterwards; both get the reader.
  */

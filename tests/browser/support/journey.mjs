@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { City } from "./program.mjs";
 import { Reader, launch } from "./reader.mjs";
 
-/** Longest time of a journey on a busy machine. In a row of `access.test.mjs` are all pages. */
+/** Longest time of a journey on a busy machine. A row of `every-page.test.mjs` has all pages. */
 const LONGEST_MS = 300_000;
 
 /** Starts one program and one browser for the tests of a file; `journey` is its test function. */
