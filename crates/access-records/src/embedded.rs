@@ -3,23 +3,26 @@
 //! ```text
 //! table records-1   (table: u8, key)              → (expiry: i64, Unix seconds; revision: u64; value)
 //! table expiry-1    (expiry: i64, table: u8, key) → nothing
+//! table counts-1    table: u8                      → number of its records: u64
 //! ```
 //! The file may be removed while the process is stopped: devices have to be paired again then, and sessions that were
 //! ended before their expiry would be valid again, so `keys/session.key` has to be removed with it.
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table as RedbTable, TableDefinition};
 
-use crate::{AccessRecords, Entry, MAX_KEY_BYTES, MAX_RECORDS, MAX_VALUE_BYTES, Record, Table, Unavailable};
+use crate::{AccessRecords, Entry, MAX_KEY_BYTES, MAX_VALUE_BYTES, Record, Table, Unavailable};
 
 type Key = (u8, &'static [u8]);
 type Value = (i64, u64, &'static [u8]);
 
 const RECORDS: TableDefinition<'_, Key, Value> = TableDefinition::new("records-1");
 const EXPIRY: TableDefinition<'_, (i64, u8, &'static [u8]), ()> = TableDefinition::new("expiry-1");
+const COUNTS: TableDefinition<'_, u8, u64> = TableDefinition::new("counts-1");
 /// Expired records that one write removes, so that no write takes long.
 const MAX_REMOVED_AT_ONCE: usize = 64;
 
@@ -27,7 +30,8 @@ const MAX_REMOVED_AT_ONCE: usize = 64;
 #[derive(Clone)]
 pub struct EmbeddedRecords {
     database: Arc<Database>,
-    most: u64,
+    /// The limit of each table, if it is not the table's own.
+    most: Option<u64>,
 }
 
 impl std::fmt::Debug for EmbeddedRecords {
@@ -42,18 +46,24 @@ impl EmbeddedRecords {
     /// # Errors
     /// The file cannot be read or created, or has another format.
     pub fn open(path: &Path) -> Result<Self, Unavailable> {
-        Self::with_capacity(path, MAX_RECORDS)
+        Self::with_limit(path, None)
     }
 
-    /// Like [`EmbeddedRecords::open`], with a limit of `most` records.
+    /// Like [`EmbeddedRecords::open`], with a limit of `most` records for each table.
     ///
     /// # Errors
     /// As [`EmbeddedRecords::open`].
     pub fn with_capacity(path: &Path, most: u64) -> Result<Self, Unavailable> {
+        Self::with_limit(path, Some(most))
+    }
+
+    fn with_limit(path: &Path, most: Option<u64>) -> Result<Self, Unavailable> {
+        create_private(path)?;
         let database = Database::create(path).map_err(failed)?;
         let transaction = database.begin_write().map_err(failed)?;
         transaction.open_table(RECORDS).map_err(failed)?;
         transaction.open_table(EXPIRY).map_err(failed)?;
+        transaction.open_table(COUNTS).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         Ok(Self {
             database: Arc::new(database),
@@ -71,7 +81,15 @@ impl EmbeddedRecords {
         done.map_err(failed)?
     }
 
-    fn create_now(&self, id: (u8, &[u8]), value: &[u8], expires_at: i64, now: i64) -> Result<bool, Unavailable> {
+    fn create_now(
+        &self,
+        table: Table,
+        key: &[u8],
+        value: &[u8],
+        expires_at: i64,
+        now: i64,
+    ) -> Result<bool, Unavailable> {
+        let id = (table.number(), key);
         let transaction = self.database.begin_write().map_err(failed)?;
         {
             let mut records = transaction.open_table(RECORDS).map_err(failed)?;
@@ -83,9 +101,16 @@ impl EmbeddedRecords {
                 }
                 expiry.remove((existing.expires_at, id.0, id.1)).map_err(failed)?;
             }
-            remove_expired(&mut records, &mut expiry, now)?;
-            if redb::ReadableTableMetadata::len(&records).map_err(failed)? >= self.most {
-                return Err(Unavailable("there are too many records".to_owned()));
+            let mut counts = transaction.open_table(COUNTS).map_err(failed)?;
+            remove_expired(&mut records, &mut expiry, &mut counts, now)?;
+            let count = count_of(&counts, id.0)?;
+            // The expired record of this key may have been removed just now.
+            let replaces = stored(&records, id)?.is_some();
+            if !replaces {
+                if count >= self.most.unwrap_or(table.most()) {
+                    return Err(Unavailable("there are too many records of this kind".to_owned()));
+                }
+                counts.insert(id.0, count + 1).map_err(failed)?;
             }
             // The revision goes on, so that a late replacement of the expired record fails.
             let revision = existing.map_or(1, |existing| existing.revision + 1);
@@ -136,7 +161,7 @@ impl AccessRecords for EmbeddedRecords {
     async fn create(&self, table: Table, key: &[u8], entry: Entry<'_>, now: i64) -> Result<bool, Unavailable> {
         check(key, entry.value)?;
         let (key, value, expires_at) = (key.to_vec(), entry.value.to_vec(), entry.expires_at);
-        self.blocking(move |this| this.create_now((table.number(), &key), &value, expires_at, now))
+        self.blocking(move |this| this.create_now(table, &key, &value, expires_at, now))
             .await
     }
 
@@ -182,6 +207,7 @@ fn stored(records: &impl redb::ReadableTable<Key, Value>, id: (u8, &[u8])) -> Re
 fn remove_expired(
     records: &mut RedbTable<'_, Key, Value>,
     expiry: &mut RedbTable<'_, (i64, u8, &'static [u8]), ()>,
+    counts: &mut RedbTable<'_, u8, u64>,
     now: i64,
 ) -> Result<(), Unavailable> {
     for _ in 0..MAX_REMOVED_AT_ONCE {
@@ -193,9 +219,23 @@ fn remove_expired(
             break;
         };
         expiry.remove((expires_at, table, key.as_slice())).map_err(failed)?;
-        records.remove((table, key.as_slice())).map_err(failed)?;
+        if records.remove((table, key.as_slice())).map_err(failed)?.is_some() {
+            let count = count_of(counts, table)?;
+            counts.insert(table, count.saturating_sub(1)).map_err(failed)?;
+        }
     }
     Ok(())
+}
+
+fn count_of(counts: &impl redb::ReadableTable<u8, u64>, table: u8) -> Result<u64, Unavailable> {
+    Ok(counts.get(table).map_err(failed)?.map_or(0, |count| count.value()))
+}
+
+/// Creates the file for its owner alone; redb would let others read it.
+fn create_private(path: &Path) -> Result<(), Unavailable> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options.open(path).map(drop).map_err(failed)
 }
 
 fn failed(error: impl std::fmt::Display) -> Unavailable {

@@ -18,9 +18,6 @@ use async_trait::async_trait;
 pub const MAX_KEY_BYTES: usize = 64;
 /// Longest value in bytes.
 pub const MAX_VALUE_BYTES: usize = 4_096;
-/// Most records of one table that have not expired. Beyond it new ones are refused, and existing ones are kept.
-pub const MAX_RECORDS: u64 = 100_000;
-
 /// What a record is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub enum Table {
@@ -51,6 +48,17 @@ impl Table {
         Self::Invitation,
         Self::CardReading,
     ];
+
+    /// Most records of this table. Beyond it new ones are refused, and existing ones are kept. Anybody may ask for a
+    /// pairing code, so that table has a small limit of its own and cannot take the room of others.
+    #[must_use]
+    pub fn most(self) -> u64 {
+        match self {
+            Self::EndedSession | Self::EndedPerson | Self::Device | Self::CardReading => 100_000,
+            Self::Invitation => 20_000,
+            Self::StartLink | Self::Pairing => 1_000,
+        }
+    }
 
     /// Its permanent number in stored keys.
     #[must_use]

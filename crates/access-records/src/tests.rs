@@ -122,6 +122,39 @@ async fn a_full_table_refuses_new_records_until_old_ones_expire() {
 }
 
 #[tokio::test]
+async fn a_full_table_leaves_the_others_alone_and_is_counted_across_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.redb");
+    let records = EmbeddedRecords::with_capacity(&path, 2).unwrap();
+    for key in [b"a", b"b"] {
+        records.create(Table::Pairing, key, until(10), 0).await.unwrap();
+    }
+    records.create(Table::Pairing, b"c", until(10), 0).await.unwrap_err();
+    assert!(records.create(Table::EndedSession, b"s", until(10), 0).await.unwrap());
+    drop(records);
+    let records = EmbeddedRecords::with_capacity(&path, 2).unwrap();
+    records.create(Table::Pairing, b"c", until(10), 0).await.unwrap_err();
+    // Replaced records keep their place, and expired ones leave it.
+    let revision = records.get(Table::Pairing, b"a", 0).await.unwrap().unwrap().revision;
+    assert!(records.replace(Table::Pairing, b"a", revision, until(0)).await.unwrap());
+    assert!(records.create(Table::Pairing, b"c", until(10), 0).await.unwrap());
+    records.create(Table::Pairing, b"d", until(10), 0).await.unwrap_err();
+    assert!(records.create(Table::Pairing, b"d", until(20), 10).await.unwrap());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_can_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, _records) = set_up();
+    let mode = std::fs::metadata(dir.path().join("access.redb"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
 async fn a_key_that_is_too_long_is_refused() {
     let (_dir, records) = set_up();
     let key = [0; MAX_KEY_BYTES + 1];

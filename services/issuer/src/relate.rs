@@ -4,7 +4,7 @@
 use citycode_auth::Caller;
 use citycode_command_auth::{Received, RequestDigest, problem_of_execute, problem_of_refusal};
 use citycode_domain::ids::{CommandId, HolderId};
-use citycode_domain::lifecycle::{HolderState, relationship};
+use citycode_domain::lifecycle::{HolderState, Refusal, relationship};
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1::{RelateResponse, UnrelateResponse};
@@ -92,8 +92,16 @@ impl Issuer {
                 .await?;
             format!("channel:{};{method}", channel.name)
         };
-        let guardian = self.authorizer.holder(&guardian_number).await?;
+        let guardian = self.authorizer.holder(&guardian_number).await;
         let dependent = self.authorizer.holder(&dependent_number).await?;
+        let guardian = guardian.map_err(|problem| {
+            // Only an officer learns whether a number is registered (R31): nobody who is not can be a guardian.
+            if !by_officer && problem.code() == Code::NotRegistered {
+                problem_of_refusal(Refusal::RelationshipUnknown)
+            } else {
+                problem
+            }
+        })?;
         self.end_relationship(caller, &actor, command.command_id, guardian, dependent, now)
             .await?;
         Ok(UnrelateResponse {})

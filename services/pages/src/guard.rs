@@ -24,14 +24,17 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Checks the request, and completes the answer.
 pub(crate) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    if !is_known_host(request.headers(), &site.host_names) {
+    let Some(host) = host_of(request.headers(), request.uri()) else {
+        return (StatusCode::BAD_REQUEST, "the request names no host, or several\n").into_response();
+    };
+    if !is_known_host(&host, &site.host_names) {
         return (
             StatusCode::MISDIRECTED_REQUEST,
             "this host name is not configured for these pages\n",
         )
             .into_response();
     }
-    if request.method() == Method::POST && !is_from_own_page(request.headers()) {
+    if request.method() == Method::POST && !is_from_own_page(request.headers(), &host) {
         return (StatusCode::FORBIDDEN, "this form was sent by another site\n").into_response();
     }
     let (parts, body) = request.into_parts();
@@ -65,13 +68,24 @@ fn has_camera(path: &str) -> bool {
     ["/staff", "/gate"].iter().any(|area| path.starts_with(area))
 }
 
-/// Whether the `Host` header is an address, `localhost`, or a configured name. A site of another name that resolves to
-/// this machine (DNS rebinding) is refused, because its scripts could otherwise read the pages.
-fn is_known_host(headers: &HeaderMap, configured: &[String]) -> bool {
-    let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else {
-        // HTTP/2 has no such header; its authority was checked by the server.
-        return !headers.contains_key(HOST);
-    };
+/// The host that a request names: the `Host` header of HTTP/1.1, the authority of HTTP/2. `None` if there is none, or if
+/// two differ.
+fn host_of(headers: &HeaderMap, uri: &http::Uri) -> Option<String> {
+    let mut named = headers.get_all(HOST).iter().map(|host| host.to_str().ok());
+    let header = named.next();
+    if named.next().is_some() {
+        return None;
+    }
+    match (header, uri.authority()) {
+        (Some(host), None) => host.map(str::to_owned),
+        (Some(host), Some(authority)) => host.filter(|host| *host == authority.as_str()).map(str::to_owned),
+        (None, authority) => authority.map(ToString::to_string),
+    }
+}
+
+/// Whether the host is an address, `localhost`, or a configured name. A site of another name that resolves to this
+/// machine (DNS rebinding) is refused, because its scripts could otherwise read the pages.
+fn is_known_host(host: &str, configured: &[String]) -> bool {
     let name = without_port(host);
     name.eq_ignore_ascii_case("localhost")
         || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
@@ -87,7 +101,7 @@ fn without_port(host: &str) -> &str {
 
 /// Whether a form was sent by a page of this origin. All browsers send `Sec-Fetch-Site` or `Origin` with a form; a
 /// program without either has no cookies that another site could misuse.
-fn is_from_own_page(headers: &HeaderMap) -> bool {
+fn is_from_own_page(headers: &HeaderMap, host: &str) -> bool {
     if let Some(site) = headers.get(FETCH_SITE) {
         return site == "same-origin";
     }
@@ -96,8 +110,7 @@ fn is_from_own_page(headers: &HeaderMap) -> bool {
     };
     let origin = origin.to_str().unwrap_or_default();
     let authority = origin.split_once("://").map(|(_, authority)| authority);
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    authority.is_some() && authority == host
+    authority == Some(host)
 }
 
 #[cfg(test)]
@@ -123,7 +136,7 @@ mod tests {
             "192.0.2.7",
             "Code.Example.org:443",
         ] {
-            assert!(is_known_host(&headers(&[("host", host)]), &configured), "{host}");
+            assert!(is_known_host(host, &configured), "{host}");
         }
         for host in [
             "evil.example",
@@ -132,19 +145,16 @@ mod tests {
             "code.example.org.evil",
             "",
         ] {
-            assert!(!is_known_host(&headers(&[("host", host)]), &configured), "{host}");
+            assert!(!is_known_host(host, &configured), "{host}");
         }
     }
 
     #[test]
     fn a_form_of_another_origin_is_refused() {
-        let own = [("host", "127.0.0.1:8080")];
-        assert!(is_from_own_page(&headers(&own)));
-        assert!(is_from_own_page(&headers(&[
-            own[0],
-            ("origin", "http://127.0.0.1:8080")
-        ])));
-        assert!(is_from_own_page(&headers(&[own[0], ("sec-fetch-site", "same-origin")])));
+        let own = "127.0.0.1:8080";
+        assert!(is_from_own_page(&headers(&[]), own));
+        assert!(is_from_own_page(&headers(&[("origin", "http://127.0.0.1:8080")]), own));
+        assert!(is_from_own_page(&headers(&[("sec-fetch-site", "same-origin")]), own));
         for (name, value) in [
             ("origin", "http://evil.example"),
             ("origin", "null"),
@@ -153,7 +163,21 @@ mod tests {
             ("sec-fetch-site", "same-site"),
             ("sec-fetch-site", "none"),
         ] {
-            assert!(!is_from_own_page(&headers(&[own[0], (name, value)])), "{name}: {value}");
+            assert!(!is_from_own_page(&headers(&[(name, value)]), own), "{name}: {value}");
         }
+    }
+
+    #[test]
+    fn a_request_names_one_host_by_header_or_authority() {
+        let uri = |text: &str| text.parse::<http::Uri>().expect("an address");
+        let host = headers(&[("host", "127.0.0.1:8080")]);
+        assert_eq!(host_of(&host, &uri("/my")).as_deref(), Some("127.0.0.1:8080"));
+        let http2 = uri("http://evil.example/my");
+        assert_eq!(host_of(&headers(&[]), &http2).as_deref(), Some("evil.example"));
+        assert_eq!(host_of(&host, &http2), None, "they differ");
+        assert_eq!(host_of(&headers(&[]), &uri("/my")), None);
+        let mut two = host.clone();
+        two.append(HOST, HeaderValue::from_static("evil.example"));
+        assert_eq!(host_of(&two, &uri("/my")), None);
     }
 }

@@ -5,6 +5,7 @@
 
 use axum::extract::{FromRef, FromRequestParts};
 use citycode_access_records::{Entry, Table};
+use citycode_service_kit::serve::CallHandle;
 use data_encoding::HEXLOWER;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
@@ -97,11 +98,18 @@ pub struct Device {
     pub channel: String,
     /// The places of a checkpoint or gate; empty for a kiosk.
     pub places: Vec<String>,
+    /// Identifies this pairing, 32 hex digits: a device that is paired again under the same id is another one, so that
+    /// the session of an ended device stays ended.
+    #[serde(default)]
+    pub pairing: String,
 }
 
 /// An operator.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Operator {
+    /// Who it is, for the audit: the provider's subject, or how a local session began. Visible ASCII.
+    #[serde(default)]
+    pub subject: String,
     /// The name for people.
     pub name: String,
     /// The roles as in the claim `roles`, such as `officer`.
@@ -152,8 +160,13 @@ impl Session {
         let text = serde_json::to_vec(self).expect("a session is always JSON");
         let sealed = site.seal.seal(name, &text, &*site.entropy);
         let lasts = self.expires_at - site.now();
+        // On a shared computer the session also ends with the browser.
+        let lasts = match &self.who {
+            Who::Resident(resident) if resident.shared_computer => String::new(),
+            _ => format!("; Max-Age={lasts}"),
+        };
         format!(
-            "{name}={sealed}; Path={}; Max-Age={lasts}; SameSite=Strict; HttpOnly{}",
+            "{name}={sealed}; Path={}{lasts}; SameSite=Strict; HttpOnly{}",
             self.area.path(),
             site.secure_attribute()
         )
@@ -216,6 +229,10 @@ impl Session {
         {
             return Ok(None);
         }
+        // The server lets a signed-in reader's calls go before those of strangers.
+        if let Some(call) = parts.extensions.get::<CallHandle>() {
+            call.authenticate();
+        }
         if session.is_of_ended_person(site, now).await? || session.is_of_ended_device(site, now).await? {
             return Ok(None);
         }
@@ -238,11 +255,9 @@ impl Session {
         let Who::Device(device) = &self.who else {
             return Ok(false);
         };
-        Ok(site
-            .records
-            .get(Table::Device, device.id.as_bytes(), now)
-            .await?
-            .is_none())
+        let recorded = site.records.get(Table::Device, device.id.as_bytes(), now).await?;
+        let recorded = recorded.and_then(|record| serde_json::from_slice::<Device>(&record.value).ok());
+        Ok(recorded.is_none_or(|recorded| recorded.pairing != device.pairing))
     }
 }
 

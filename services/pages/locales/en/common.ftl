@@ -100,3 +100,4 @@ pair-time = It works for 5 minutes; the page opens by itself once the device is 
 signed-in = You are signed in
 continue = Continue
 sign-in-provider = You sign in at the identity provider; this system never sees your password.
+pair-link = Pair a new device

@@ -87,3 +87,5 @@ lost-code = { $kind } ({ $name })
 lost-failed = could not be reported lost. Please try again later, or go to a counter.
 lost-done = You are signed out everywhere, and these codes are reported lost
 lost-next = After you sign in on a new phone you can apply again. Until then, show your ID card.
+lost-relatives = If the phone also has family codes, first add those relatives under “Relatives”; otherwise those codes stay valid.
+end-effect = After either of these, this code stops working at once.

@@ -100,3 +100,4 @@ pair-time = 此码 5 分钟内有效，配对后自动打开。
 signed-in = 已登录
 continue = 继续
 sign-in-provider = 登录由城市的身份认证平台完成，本系统不保存您的密码。
+pair-link = 配对一台新设备

@@ -174,13 +174,14 @@ async fn who(site: &Site, pending: &Pending, identity: Identity) -> Result<Optio
             let Some((places, id)) = verifier else {
                 return Ok(None);
             };
-            let device = Device {
+            let mut device = Device {
+                pairing: String::new(),
                 id: id.to_owned(),
                 name,
                 channel: String::new(),
                 places: places.split(',').map(str::to_owned).collect(),
             };
-            super::sign_in::record_device(site, &device).await?;
+            super::sign_in::record_device(site, &mut device).await?;
             Some(Who::Device(device))
         }
         Area::Ops => {
@@ -188,8 +189,12 @@ async fn who(site: &Site, pending: &Pending, identity: Identity) -> Result<Optio
                 .into_iter()
                 .filter(|role| OPERATORS.contains(&role.as_str()))
                 .collect();
-            let name = if name.is_empty() { subject } else { name };
-            (!own.is_empty()).then_some(Who::Operator(Operator { name, roles: own }))
+            let name = if name.is_empty() { subject.clone() } else { name };
+            (!own.is_empty()).then_some(Who::Operator(Operator {
+                subject,
+                name,
+                roles: own,
+            }))
         }
         Area::Kiosk | Area::Gate => None,
     })

@@ -7,6 +7,8 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use citycode_access_records::{Entry, Table};
 use citycode_domain::name::mask;
 use citycode_domain::policy::{Acceptance, PlacePolicy};
+use citycode_service_kit::problem::Problem;
+use data_encoding::HEXLOWER;
 use http::StatusCode;
 use http::header::SET_COOKIE;
 use serde::Deserialize;
@@ -37,6 +39,7 @@ struct Person {
     number: usize,
     name: String,
     role: String,
+    id_number: String,
 }
 
 /// The sample devices and roles of a demo.
@@ -70,6 +73,7 @@ pub(super) async fn show(State(site): SharedSite, choice: Choice, Query(wanted):
         number,
         name: person.name.clone(),
         role: f.t(&person.role),
+        id_number: person.id_number.clone(),
     });
     let people = people.collect();
     let signing_in = SignIn {
@@ -79,6 +83,8 @@ pub(super) async fn show(State(site): SharedSite, choice: Choice, Query(wanted):
         area: match wanted.area.as_str() {
             "ops" => "ops",
             "staff" => "staff",
+            "kiosk" => "kiosk",
+            "gate" => "gate",
             _ => "my",
         },
         to,
@@ -162,6 +168,7 @@ pub(crate) async fn sample_identity(site: &Site, name: &str) -> Result<Option<(A
             device(site, "gate-1", String::new(), first.into_iter().collect()).await?
         }
         "officer" | "health_authority" | "auditor" | "privacy" | "admin" => Who::Operator(Operator {
+            subject: format!("local-{name}"),
             name: name.to_owned(),
             roles: vec![name.to_owned()],
         }),
@@ -177,21 +184,23 @@ pub(crate) async fn sample_identity(site: &Site, name: &str) -> Result<Option<(A
 }
 
 async fn device(site: &Site, id: &str, channel: String, places: Vec<String>) -> Result<Who, PageError> {
-    let device = Device {
+    let mut device = Device {
+        pairing: String::new(),
         id: id.to_owned(),
         name: id.to_owned(),
         channel,
         places,
     };
-    record_device(site, &device).await?;
+    record_device(site, &mut device).await?;
     Ok(Who::Device(device))
 }
 
-/// Records a device, unless it is recorded.
+/// Records a device, unless it is recorded; its pairing is that of the record.
 ///
 /// # Errors
 /// The records cannot be written.
-pub(super) async fn record_device(site: &Site, device: &Device) -> Result<(), PageError> {
+pub(super) async fn record_device(site: &Site, device: &mut Device) -> Result<(), PageError> {
+    device.pairing = HEXLOWER.encode(&site.draw());
     let value = serde_json::to_vec(device).unwrap_or_default();
     let now = site.now();
     let entry = Entry {
@@ -201,6 +210,10 @@ pub(super) async fn record_device(site: &Site, device: &Device) -> Result<(), Pa
     site.records
         .create(Table::Device, device.id.as_bytes(), entry, now)
         .await?;
+    if let Some(record) = site.records.get(Table::Device, device.id.as_bytes(), now).await? {
+        let recorded = serde_json::from_slice::<Device>(&record.value).map_err(|_| Problem::internal())?;
+        device.pairing = recorded.pairing;
+    }
     Ok(())
 }
 

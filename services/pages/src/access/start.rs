@@ -97,9 +97,9 @@ pub struct StartLinks(pub(crate) std::sync::Arc<Site>);
 /// Where a start link leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartFor {
-    /// The codes of the person with this ID number.
+    /// The codes of the person with this ID number, which is checked.
     Resident {
-        /// ID number, checked.
+        /// ID number.
         id_number: String,
         /// Name; empty if it is not known.
         name: String,
@@ -119,10 +119,11 @@ impl StartLinks {
         let made = async {
             let target = match wanted {
                 StartFor::Resident { id_number, name } => {
+                    let id_number = id_number_of(&self.0, id_number)?;
                     // A demo knows the names of its people; else nobody is asked for the name of a person.
                     let sample = self.0.demo.iter().find(|person| person.id_number == *id_number);
                     let resident = Resident {
-                        id_number: id_number.clone(),
+                        id_number,
                         name: sample.map_or(name, |person| &person.name).clone(),
                         shared_computer: false,
                         relatives: Vec::new(),
@@ -142,6 +143,11 @@ impl StartLinks {
             _ => Problem::new(Code::InvalidRequest, "there is no such page to start"),
         })
     }
+}
+
+fn id_number_of(site: &Site, typed: &str) -> Result<String, PageError> {
+    let checked = crate::my::family::id_number(site, typed);
+    checked.map_err(|_| Problem::new(Code::InvalidIdNumber, "the ID number is not valid").into())
 }
 
 #[derive(Template)]

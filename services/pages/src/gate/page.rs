@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::checks::ask::{Failure, ask};
 use crate::checks::checkpoint::AtCheckpoint;
 use crate::checks::knowledge::{self, Knowledge};
-use crate::checks::scanned::{scan_id, scan_of};
+use crate::checks::scanned::{scan_id, unattended_scan_of};
 use crate::checks::verdict::Verdict;
 use crate::checks::wants_part;
 use crate::checks::wording::Setting;
@@ -56,12 +56,12 @@ impl<'a> Gate<'a> {
         }
     }
 
-    /// What people show: the policy's first kind that the place accepts, and the ID card if it accepts that.
+    /// What people show: the policy's first kind that the place accepts, and the ID card where the gate takes it.
     fn asks(&self) -> String {
         let mut kinds = self.site.policy.kinds.iter();
         let kind = kinds.find(|kind| self.place.acceptance(kind.kind).is_some());
         let kind = kind.map(|kind| self.f.label(&kind.label)).unwrap_or_default();
-        let id = if self.place.accepts_id_card {
+        let id = if self.place.accepts_id_card && self.site.is_demo() {
             "gate-ask-id-card"
         } else {
             "gate-ask"
@@ -125,7 +125,7 @@ pub(super) async fn scan(
     }
     let request = VerifyRequest {
         place: gate.place.name.clone(),
-        scan: Some(scan_of(&site, &form.code)),
+        scan: Some(unattended_scan_of(&site, &form.code)),
         scan_id: scan_id(&site, &form.scan_id),
         ..VerifyRequest::default()
     };

@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use citycode_access_records::{Entry, Table};
 use citycode_domain::id_number::{IdNumber, InvalidIdNumber};
+use citycode_domain::name::PersonName;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1::{ListCodesRequest, RelateRequest, UnrelateRequest};
@@ -117,17 +118,17 @@ pub(super) async fn add(
     check(&site, &signed_in, &form)?;
     let mut shown = Family::new(&site, choice, &signed_in);
     shown.typed = Typed {
-        id_number: form.id_number.clone(),
-        name: form.name.clone(),
+        id_number: form.id_number.chars().take(MAX_NAME).collect(),
+        name: form.name.chars().take(MAX_NAME).collect(),
     };
     let relative = match id_number(&site, &form.id_number) {
         Ok(number) => number,
         Err(why) => return Ok(shown.refused("id_number", why)),
     };
-    let name = form.name.trim();
-    if name.is_empty() || name.chars().count() > MAX_NAME {
+    let Ok(name) = PersonName::parse(&form.name) else {
         return Ok(shown.refused("name", "family-name-missing"));
-    }
+    };
+    let name = name.as_str();
     let resident = &signed_in.who;
     if relative == resident.id_number {
         return Ok(shown.refused("id_number", "family-self"));

@@ -18,6 +18,8 @@ pub(crate) use crate::access::sign_in::masked;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Path, Query};
+use axum::response::Redirect;
 use axum::routing::{get, post};
 
 use crate::site::Site;
@@ -33,9 +35,19 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
         .route("/my/lost-phone", get(lost_phone::show).post(lost_phone::report))
         .route("/my/{kind}", get(kind::show))
         .route("/my/{kind}/confirm", get(confirm::show))
-        .route("/my/{kind}/issue", post(act::issue))
-        .route("/my/{kind}/loss", post(act::report_loss))
-        .route("/my/{kind}/show", post(act::show_code))
+        .route("/my/{kind}/issue", get(back_to_kind).post(act::issue))
+        .route("/my/{kind}/loss", get(back_to_kind).post(act::report_loss))
+        .route("/my/{kind}/show", get(back_to_kind).post(act::show_code))
         .route("/my/{kind}/print", post(act::print))
         .route("/my/{kind}/download", post(act::download))
+}
+
+/// Somebody who opens the address of an act, for example by Back or from the history, sees the code as it is.
+async fn back_to_kind(Path(kind): Path<String>, Query(query): Query<kind::For>) -> Redirect {
+    let plain = kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let kind = if plain { kind } else { String::new() };
+    match query.relative {
+        Some(number) => Redirect::to(&format!("/my/{kind}?for={number}")),
+        None => Redirect::to(&format!("/my/{kind}")),
+    }
 }

@@ -13,6 +13,7 @@ use crate::lang::Choice;
 use crate::problem_page::PageError;
 use crate::session::{Operator, Session, SignedIn};
 use crate::site::Site;
+use data_encoding::BASE64URL_NOPAD;
 
 /// One of the pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,7 +171,7 @@ impl Operating {
     pub(super) fn caller_among(&self, allowed: &[Role]) -> Result<PageCaller, PageError> {
         let role = first_of(allowed, &self.operator.roles).ok_or(PageError::Forbidden)?;
         Ok(PageCaller {
-            subject: format!("pages-ops-{}", self.session.id),
+            subject: subject_of(&self.operator),
             role: role.clone(),
             card_reader: false,
         })
@@ -251,5 +252,29 @@ mod tests {
         for other in ["/ops", "/ops/", "/ops/other", "/my/counts", "/opscounts"] {
             assert_eq!(Tab::of(other), None, "{other}");
         }
+    }
+}
+
+/// Longest provider's subject that becomes a caller's name as it is.
+const MAX_SUBJECT_BYTES: usize = 100;
+
+/// The operator as a caller: the same at every sign-in, so that the audit says who acted and a repeated command is
+/// recognised.
+fn subject_of(operator: &Operator) -> String {
+    let subject = if operator.subject.is_empty() {
+        &operator.name
+    } else {
+        &operator.subject
+    };
+    let plain = subject.len() <= MAX_SUBJECT_BYTES && subject.bytes().all(|byte| byte.is_ascii_graphic());
+    if plain && !subject.is_empty() {
+        format!("pages-ops-{subject}")
+    } else {
+        // RFC 4648 keeps what cannot stand in a name readable for the audit.
+        let bytes = subject.as_bytes();
+        format!(
+            "pages-ops-b64-{}",
+            BASE64URL_NOPAD.encode(&bytes[..bytes.len().min(MAX_SUBJECT_BYTES / 2)])
+        )
     }
 }

@@ -75,6 +75,7 @@ fn world() -> World {
 impl World {
     fn session(&self, role: &str) -> Session {
         let who = Who::Operator(Operator {
+            subject: "tester".to_owned(),
             name: role.to_owned(),
             roles: vec![role.to_owned()],
         });

@@ -176,6 +176,7 @@ impl Seen {
 
 async fn session(site: &Site, device: &str) -> Session {
     let who = Device {
+        pairing: String::new(),
         id: device.to_owned(),
         name: device.to_owned(),
         channel: "kiosk".to_owned(),

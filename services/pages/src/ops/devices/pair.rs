@@ -140,6 +140,7 @@ fn device_for(site: &Site, target: &str, name: &str) -> Option<Device> {
         _ => return None,
     };
     Some(Device {
+        pairing: String::new(),
         id: String::new(),
         name: name.to_owned(),
         channel,
