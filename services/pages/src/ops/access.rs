@@ -205,6 +205,30 @@ impl Operating {
     }
 }
 
+/// Longest provider's subject that becomes a caller's name as it is.
+const MAX_SUBJECT_BYTES: usize = 100;
+
+/// The operator as a caller: the same at every sign-in, so that the audit says who acted and a repeated command is
+/// recognised.
+fn subject_of(operator: &Operator) -> String {
+    let subject = if operator.subject.is_empty() {
+        &operator.name
+    } else {
+        &operator.subject
+    };
+    let plain = subject.len() <= MAX_SUBJECT_BYTES && subject.bytes().all(|byte| byte.is_ascii_graphic());
+    if plain && !subject.is_empty() {
+        format!("pages-ops-{subject}")
+    } else {
+        // RFC 4648 keeps what cannot stand in a name readable for the audit.
+        let bytes = subject.as_bytes();
+        format!(
+            "pages-ops-b64-{}",
+            BASE64URL_NOPAD.encode(&bytes[..bytes.len().min(MAX_SUBJECT_BYTES / 2)])
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,29 +276,5 @@ mod tests {
         for other in ["/ops", "/ops/", "/ops/other", "/my/counts", "/opscounts"] {
             assert_eq!(Tab::of(other), None, "{other}");
         }
-    }
-}
-
-/// Longest provider's subject that becomes a caller's name as it is.
-const MAX_SUBJECT_BYTES: usize = 100;
-
-/// The operator as a caller: the same at every sign-in, so that the audit says who acted and a repeated command is
-/// recognised.
-fn subject_of(operator: &Operator) -> String {
-    let subject = if operator.subject.is_empty() {
-        &operator.name
-    } else {
-        &operator.subject
-    };
-    let plain = subject.len() <= MAX_SUBJECT_BYTES && subject.bytes().all(|byte| byte.is_ascii_graphic());
-    if plain && !subject.is_empty() {
-        format!("pages-ops-{subject}")
-    } else {
-        // RFC 4648 keeps what cannot stand in a name readable for the audit.
-        let bytes = subject.as_bytes();
-        format!(
-            "pages-ops-b64-{}",
-            BASE64URL_NOPAD.encode(&bytes[..bytes.len().min(MAX_SUBJECT_BYTES / 2)])
-        )
     }
 }

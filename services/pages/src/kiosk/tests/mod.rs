@@ -110,6 +110,7 @@ impl Kiosk {
         let own = own.split(';').next().unwrap();
         let cookies: Vec<&str> = [own].into_iter().chain(cookies.iter().copied()).collect();
         let request = Request::builder()
+            .header("host", "127.0.0.1")
             .method(method)
             .uri(path)
             .header(COOKIE, cookies.join("; "));
@@ -182,8 +183,9 @@ async fn session(site: &Site, device: &str) -> Session {
         channel: "kiosk".to_owned(),
         places: Vec::new(),
     };
+    let value = serde_json::to_vec(&who).unwrap();
     let entry = Entry {
-        value: b"{}",
+        value: &value,
         expires_at: NOW + 1_000_000,
     };
     site.records

@@ -55,6 +55,7 @@ async fn a_visit_is_of_one_kiosk_and_ends_by_itself() {
     let read = kiosk.read_card(&reading_now()).await;
     let cookie = read.visit().to_owned();
     let request = Request::builder()
+        .header("host", "127.0.0.1")
         .header(COOKIE, &cookie)
         .body(())
         .unwrap()
