@@ -111,9 +111,9 @@ journey("markup in a name is text everywhere", async ({ arrive, as }) => {
     assert.equal(await parent.page.locator("#id_number").inputValue(), mark);
     await parent.page.getByLabel("身份证号码", { exact: true }).fill(PEOPLE.child.idNumber);
     await parent.press("添加亲属");
-    assert.equal(new URL(parent.page.url()).pathname, "/my", "the child is added under this name");
+    assert.equal(await parent.page.locator("#name").inputValue(), mark, "it is no name: it is refused, and stays");
+    assert.equal(await parent.page.locator("#name-error").count(), 1, mark);
     assert.equal(await parent.page.locator("main img, main script, main svg[onload]").count(), 0, mark);
-    await parent.open("/my?for=1");
     await parent.open("/my/family");
     await parent.page.getByLabel("亲属给您的验证码").fill(mark.slice(0, 16));
     await parent.press("查看");
