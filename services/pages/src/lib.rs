@@ -18,6 +18,7 @@
 //! | `limits` | how often a secret may be guessed |
 //! | `caller` | access tokens for the calls that a page makes |
 //! | `acts` | what an act did, in words |
+//! | `typed` | what people type, in plain characters |
 //! | `assets` | the built browser files |
 
 mod access;
@@ -40,6 +41,7 @@ mod seal;
 pub mod session;
 mod site;
 mod staff;
+mod typed;
 mod when;
 mod words;
 

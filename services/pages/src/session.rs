@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use uuid::Uuid;
 
 use crate::lang::cookie;
 use crate::problem_page::PageError;
@@ -197,6 +198,27 @@ impl Session {
     /// The token that this session's forms carry, so that no other site can send one.
     pub(crate) fn form_token(&self, site: &Site) -> String {
         HEXLOWER.encode(&site.seal.name("form", self.id.as_bytes()))
+    }
+
+    /// Checks that a form carries the token of this session.
+    ///
+    /// # Errors
+    /// [`PageError::StaleForm`].
+    pub(crate) fn check_form(&self, site: &Site, form_token: &str) -> Result<(), PageError> {
+        if form_token == self.form_token(site) {
+            Ok(())
+        } else {
+            Err(PageError::StaleForm)
+        }
+    }
+
+    /// Checks that a form is of this session, and returns its command id: the form sent twice does nothing twice.
+    ///
+    /// # Errors
+    /// [`PageError::StaleForm`].
+    pub(crate) fn command(&self, site: &Site, form_token: &str, command_id: &str) -> Result<Uuid, PageError> {
+        self.check_form(site, form_token)?;
+        Uuid::try_parse(command_id).map_err(|_| PageError::StaleForm)
     }
 
     /// The name under which people's records are kept: it does not lead to the ID number.

@@ -32,9 +32,7 @@ pub(super) async fn sign_out(
     let Some(session) = Session::open(&site, &parts, area).await? else {
         return Ok(Redirect::to("/").into_response());
     };
-    if form.form_token != session.form_token(&site) {
-        return Err(PageError::StaleForm);
-    }
+    session.check_form(&site, &form.form_token)?;
     session.end(&site).await?;
     let shared = matches!(&session.who, Who::Resident(resident) if resident.shared_computer);
     let mut response = ([(SET_COOKIE, Session::clear_cookie(area))], Redirect::to("/")).into_response();

@@ -6,18 +6,11 @@ use uuid::Uuid;
 
 use crate::my::family::id_number;
 use crate::site::Site;
-
-/// The distance of full-width forms from their ASCII characters.
-const FULL_WIDTH: u32 = 0xFEE0;
+use crate::typed::narrow;
 
 /// The text as a scanner sends it: without white space at both ends, and without the full-width forms of a Chinese
 /// input method.
 pub(crate) fn plain(text: &str) -> String {
-    let narrow = |c: char| match c {
-        '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - FULL_WIDTH).unwrap_or(c),
-        '\u{3000}' => ' ',
-        _ => c,
-    };
     text.trim().chars().map(narrow).collect()
 }
 

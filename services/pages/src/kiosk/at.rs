@@ -119,11 +119,7 @@ impl AtKiosk {
     /// # Errors
     /// [`PageError::StaleForm`].
     pub(super) fn check_form(&self, form_token: &str) -> Result<(), PageError> {
-        if form_token == self.session.form_token(&self.site) {
-            Ok(())
-        } else {
-            Err(PageError::StaleForm)
-        }
+        self.session.check_form(&self.site, form_token)
     }
 
     /// Why the kiosk can serve nobody; `None` if it can.

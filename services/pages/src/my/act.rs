@@ -12,7 +12,6 @@ use data_encoding::BASE64URL_NOPAD;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::codes_kept::{KeptCode, KeptCodes};
 use super::kind::{For, KindPage, Shown, frame};
@@ -41,10 +40,7 @@ pub(super) struct ActForm {
 
 impl ActForm {
     fn check(&self, site: &Site, signed_in: &SignedIn<Resident>) -> Result<Vec<u8>, PageError> {
-        if self.form_token != signed_in.session.form_token(site) {
-            return Err(PageError::StaleForm);
-        }
-        let id = Uuid::try_parse(&self.command_id).map_err(|_| PageError::StaleForm)?;
+        let id = signed_in.session.command(site, &self.form_token, &self.command_id)?;
         Ok(id.as_bytes().to_vec())
     }
 }

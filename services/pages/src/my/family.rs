@@ -18,7 +18,6 @@ use citycode_wire::proto::issuer::v1::{ListCodesRequest, RelateRequest, Unrelate
 use http::StatusCode;
 use http::header::SET_COOKIE;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::kind::{self, For};
 use super::subject::{asking_channel, require_relationship};
@@ -29,6 +28,7 @@ use crate::lang::Choice;
 use crate::problem_page::PageError;
 use crate::session::{Relative, Resident, Session, SignedIn};
 use crate::site::{SharedSite, Site};
+use crate::typed::narrow;
 
 /// Relatives of one session: a cookie has at most 4,096 bytes.
 const MOST_RELATIVES: usize = 8;
@@ -307,10 +307,7 @@ impl<'a> Family<'a> {
 }
 
 fn check(site: &Site, signed_in: &SignedIn<Resident>, form: &FamilyForm) -> Result<Vec<u8>, PageError> {
-    if form.form_token != signed_in.session.form_token(site) {
-        return Err(PageError::StaleForm);
-    }
-    let id = Uuid::try_parse(&form.command_id).map_err(|_| PageError::StaleForm)?;
+    let id = signed_in.session.command(site, &form.form_token, &form.command_id)?;
     Ok(id.as_bytes().to_vec())
 }
 
@@ -319,10 +316,7 @@ fn check(site: &Site, signed_in: &SignedIn<Resident>, form: &FamilyForm) -> Resu
 /// # Errors
 /// The id of the text that says what is wrong.
 pub(crate) fn id_number(site: &Site, typed: &str) -> Result<String, &'static str> {
-    let plain = typed.chars().filter(|c| !c.is_whitespace()).map(|c| match c {
-        '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
-        c => c,
-    });
+    let plain = typed.chars().filter(|c| !c.is_whitespace()).map(narrow);
     let plain: String = plain.take(MAX_NAME).collect::<String>().to_ascii_uppercase();
     let today = citycode_policy_file::local_date(&site.policy, citycode_domain::time::Timestamp(site.now()));
     match IdNumber::parse(&plain, today) {

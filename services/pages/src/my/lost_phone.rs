@@ -12,7 +12,6 @@ use citycode_wire::proto::issuer::v1::{CodeLife, CodeState};
 use citycode_wire::proto::revocation::v1::ReportLossRequest;
 use http::StatusCode;
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::subject::{Subject, channel_for, codes_of};
 use crate::access::sign_in::masked;
@@ -76,10 +75,7 @@ pub(super) async fn report(
     signed_in: SignedIn<Resident>,
     Form(form): Form<LostForm>,
 ) -> Result<Response, PageError> {
-    if form.form_token != signed_in.session.form_token(&site) {
-        return Err(PageError::StaleForm);
-    }
-    let command_id = Uuid::try_parse(&form.command_id).map_err(|_| PageError::StaleForm)?;
+    let command_id = signed_in.session.command(&site, &form.form_token, &form.command_id)?;
     let resident = &signed_in.who;
     let found = bound(&site, resident).await?;
     // The sessions end first: whoever has the phone can do nothing more, whatever happens to the rest.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use citycode_auth::Role;
-use uuid::Uuid;
 
 use crate::caller::PageCaller;
 use crate::frame::Frame;
@@ -187,11 +186,7 @@ impl Operating {
     /// # Errors
     /// [`PageError::StaleForm`].
     pub(super) fn check(&self, site: &Site, form_token: &str) -> Result<(), PageError> {
-        if form_token == self.session.form_token(site) {
-            Ok(())
-        } else {
-            Err(PageError::StaleForm)
-        }
+        self.session.check_form(site, form_token)
     }
 
     /// Checks that a form is of this session, and returns its command id: the form sent twice does nothing twice.
@@ -199,8 +194,7 @@ impl Operating {
     /// # Errors
     /// [`PageError::StaleForm`].
     pub(super) fn command(&self, site: &Site, form_token: &str, command_id: &str) -> Result<Vec<u8>, PageError> {
-        self.check(site, form_token)?;
-        let id = Uuid::try_parse(command_id).map_err(|_| PageError::StaleForm)?;
+        let id = self.session.command(site, form_token, command_id)?;
         Ok(id.as_bytes().to_vec())
     }
 }

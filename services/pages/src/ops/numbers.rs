@@ -7,6 +7,7 @@ use jiff::civil::DateTime;
 use crate::frame::Frame;
 use crate::lang::Language;
 use crate::site::Site;
+use crate::typed::narrow;
 
 /// `1234567` as `1,234,567`.
 pub(super) fn grouped(number: u64) -> String {
@@ -30,15 +31,6 @@ pub(super) fn count(f: &Frame<'_>, number: Option<u64>) -> String {
 pub(super) fn plain(typed: &str) -> String {
     let kept = typed.chars().filter(|c| !is_filler(*c)).map(narrow);
     kept.filter(|c| *c != '-').collect()
-}
-
-/// A full-width form of ASCII (Unicode block FF00) as the plain character.
-fn narrow(c: char) -> char {
-    match c {
-        '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
-        '\u{3000}' => ' ',
-        _ => c,
-    }
 }
 
 fn is_filler(c: char) -> bool {
