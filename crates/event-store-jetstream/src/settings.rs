@@ -26,32 +26,14 @@ impl Settings {
     #[must_use]
     pub fn of(partition: Partition, replicas: u8) -> Self {
         let nanos = DEDUP_WINDOW_SECONDS * 1_000_000_000;
-        let settings = json!({
-            "name": names::stream(partition),
-            "subjects": [names::subjects(partition)],
-            "retention": "limits",
-            "storage": "file",
-            "discard": "new",
-            "num_replicas": replicas,
-            "max_consumers": -1,
-            "max_msgs": -1,
-            "max_msgs_per_subject": -1,
-            "max_bytes": -1,
-            "max_age": 0,
-            "max_msg_size": MAX_COMMIT_BYTES + MAX_HEADER_BYTES,
-            "duplicate_window": nanos,
-            "compression": "none",
-            "deny_delete": true,
-            "deny_purge": true,
-            "allow_direct": true,
-            // The tail.
-            TAIL: { "src": names::subjects(partition), "dest": names::tail(partition) },
-            // Group commit.
-            "allow_atomic": true,
-        });
-        let Value::Object(settings) = settings else {
-            unreachable!("json! of braces is an object")
-        };
+        let (name, subjects) = (names::stream(partition), names::subjects(partition));
+        let max_msg_size = MAX_COMMIT_BYTES + MAX_HEADER_BYTES;
+        let mut settings = settings::keeping_all(&name, &subjects, replicas, max_msg_size, true);
+        settings.insert("duplicate_window".into(), json!(nanos));
+        // The tail.
+        settings.insert(TAIL.into(), json!({ "src": subjects, "dest": names::tail(partition) }));
+        // Group commit.
+        settings.insert("allow_atomic".into(), json!(true));
         Self(settings)
     }
 
