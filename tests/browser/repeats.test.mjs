@@ -81,7 +81,6 @@ journey("the program crashes in the middle of a journey, and the journey goes on
 journey("while the program is down the page says that it is offline, and recovers", async ({ arrive }) => {
   const city = await City.start();
   const person = await arrive({ city, size: "phone" });
-  person.allow(/ERR_CONNECTION_REFUSED/, /ERR_CONNECTION_RESET/, /ERR_EMPTY_RESPONSE/);
   await person.signIn(PEOPLE.adult);
   await person.open("/my/live");
   await person.press("申领");

@@ -66,6 +66,8 @@ export class City {
   constructor(folder, args) {
     this.folder = folder;
     this.args = args;
+    /** Whether a test ended the program, so that its readers lost the connection on purpose. */
+    this.wasEnded = false;
     // The command line finds the running program by a note in this folder.
     this.env = { XDG_STATE_HOME: join(folder, "state") };
   }
@@ -106,6 +108,7 @@ export class City {
   }
 
   async kill() {
+    this.wasEnded = true;
     this.child.kill("SIGKILL");
     await this.ended;
     running.delete(this);
@@ -113,6 +116,7 @@ export class City {
 
   /** Stops the program in good order. */
   async stop() {
+    this.wasEnded = true;
     this.child.kill("SIGTERM");
     await this.ended;
     running.delete(this);
