@@ -67,7 +67,7 @@ impl Published {
         let mut rows = Rows::read(&path);
         change(&mut rows);
         rows.write(&path);
-        let checked = check(&self.open(), Some(&trees), None, |_| true)
+        let checked = check(Arc::new(self.open()), Some(trees), None, |_| true)
             .await
             .expect("checked");
         fs::write(&path, sound).expect("restored");
@@ -90,6 +90,12 @@ async fn follow(folder: &Path, store: &dyn EventStore) -> Arc<LogTrees> {
     }
     trees.publish(true).expect("published");
     trees
+}
+
+async fn checked(store: &MemoryEventStore, trees: &Arc<LogTrees>) -> Checked {
+    check(Arc::new(store.clone()), Some(Arc::clone(trees)), None, |_| true)
+        .await
+        .expect("checked")
 }
 
 /// The rows of the log's file.
@@ -302,7 +308,7 @@ async fn a_past_that_was_rewritten_with_sound_hashes_differs_from_the_trees_and_
     for (what, kind, change) in changes {
         let store = rewritten(&city, 1, change).await;
         let at = first_change(&city.store, &store, 1).await;
-        let checked = check(&store, Some(&trees), None, |_| true).await.expect("checked");
+        let checked = self::checked(&store, &trees).await;
         assert!(found(&checked).contains(&(kind, at)), "{what} at {at}: {checked:?}");
         assert!(
             checked.faults.iter().all(|fault| fault.first.partition == at.partition),
@@ -316,11 +322,7 @@ async fn a_past_that_was_rewritten_with_sound_hashes_differs_from_the_trees_and_
         // Whoever also replaces the trees and signs them with the stolen key is found by a checkpoint that was kept.
         let forged = tempfile::tempdir().expect("a folder");
         let forgery = follow(forged.path(), &store).await;
-        assert_eq!(
-            found(&check(&store, Some(&forgery), None, |_| true).await.expect("checked")),
-            [],
-            "{what}"
-        );
+        assert_eq!(found(&checked(&store, &forgery).await), [], "{what}");
         let kept = trees.checkpoint(Partition(1)).expect("published").unverified().head();
         let shown = forgery.checkpoint(Partition(1)).expect("published").unverified().head();
         let tiles = TileFolder(forged.path().join("01"));
@@ -384,7 +386,7 @@ async fn changes_of_tiles_are_found_and_written_again_from_the_log() {
         let trees = follow(folder.path(), &city.store).await;
         let signed = trees.checkpoint(Partition(1));
         change(&folder.path().join("01"));
-        let checked = check(&city.store, Some(&trees), None, |_| true).await.expect("checked");
+        let checked = self::checked(&city.store, &trees).await;
         let named: Vec<_> = found(&checked)
             .into_iter()
             .map(|(kind, at)| (kind, at.partition.0))
@@ -398,11 +400,7 @@ async fn changes_of_tiles_are_found_and_written_again_from_the_log() {
             (vec![], signed),
             "{what}"
         );
-        assert_eq!(
-            found(&check(&city.store, Some(&trees), None, |_| true).await.expect("checked")),
-            [],
-            "{what}"
-        );
+        assert_eq!(found(&checked(&city.store, &trees).await), [], "{what}");
     }
 }
 
@@ -436,7 +434,7 @@ async fn a_changed_checkpoint_is_found_and_nothing_is_signed_after_it() {
             matches!(&stopped[..], [Stopped::Unusable { partition, .. }] if *partition == Partition(1)),
             "{what}: {stopped:?}"
         );
-        let checked = check(&city.store, Some(&trees), None, |_| true).await.expect("checked");
+        let checked = self::checked(&city.store, &trees).await;
         assert!(
             found(&checked)
                 .iter()

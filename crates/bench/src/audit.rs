@@ -24,6 +24,7 @@ use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, SubscriptionBatch};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 use citycode_log_folds::RegisterFold;
+use citycode_log_tree::check::check as check_log;
 use citycode_log_tree::{LogTrees, TreeFold};
 use citycode_policy_file::{PolicyFile, SHANGHAI};
 use citycode_projection::bench_support::{CityLog, NOW, code};
@@ -119,7 +120,9 @@ fn timeline(report: &mut Report, codes: u64) -> Result<Timeline> {
 }
 
 fn note<'a>(timeline: &Timeline, number: u64, scan_id: &'a str) -> Result<ScanNote<&'a str>> {
-    let life = timeline.life(code_without_card(number)).context("a code of the timeline")?;
+    let life = timeline
+        .life(code_without_card(number))
+        .context("a code of the timeline")?;
     let (policy, _) = timeline.policies().next().context("the policy")?;
     Ok(ScanNote {
         at: SCANNED_AT,
@@ -241,10 +244,10 @@ async fn payloads(store: &EmbeddedEventStore) -> Result<Vec<Vec<u8>>> {
     Ok(payloads)
 }
 
-/// The hashes and chains of a log, by one task; the reference hashes the payloads on one core.
-async fn check(report: &mut Report, store: &EmbeddedEventStore) -> Result<()> {
+/// The hashes and chains of a log; the reference hashes the payloads on one core.
+async fn check(report: &mut Report, store: &Arc<EmbeddedEventStore>) -> Result<()> {
     let start = Instant::now();
-    let checked = citycode_log_tree::check::check(store, None, None, |_| true).await?;
+    let checked = check_log(Arc::clone(store) as Arc<dyn EventStore>, None, None, |_| true).await?;
     let rate = checked.commits as f64 / start.elapsed().as_secs_f64();
     ensure!(checked.faults.is_empty(), "{:?}", checked.faults);
     let payloads = payloads(store).await?;
@@ -258,19 +261,31 @@ async fn check(report: &mut Report, store: &EmbeddedEventStore) -> Result<()> {
 }
 
 /// Writes the trees of a log durably, as the audit service does.
-async fn trees(report: &mut Report, folder: &std::path::Path, store: &Arc<EmbeddedEventStore>) -> Result<LogTrees> {
+async fn trees(
+    report: &mut Report,
+    folder: &std::path::Path,
+    store: &Arc<EmbeddedEventStore>,
+) -> Result<Arc<LogTrees>> {
     let (trees, from) = LogTrees::open(&folder.join("trees"), &**store, "bench.example", &[9; 32]).await?;
     let trees = Arc::new(trees);
     let commits = store.heads().await?.commits() as f64;
     let start = Instant::now();
     follow_to_end(store, TreeFold(Arc::clone(&trees)), &from).await?;
     trees.publish(true)?;
-    report.push(Figure::new("trees_written", commits / start.elapsed().as_secs_f64(), "commits/s"));
-    Arc::into_inner(trees).context("the fold of the trees has ended")
+    report.push(Figure::new(
+        "trees_written",
+        commits / start.elapsed().as_secs_f64(),
+        "commits/s",
+    ));
+    Ok(trees)
 }
 
 /// Folds a log up to its present end.
-async fn follow_to_end(store: &Arc<EmbeddedEventStore>, mut fold: impl Fold + 'static, from: &LogPosition) -> Result<()> {
+async fn follow_to_end(
+    store: &Arc<EmbeddedEventStore>,
+    mut fold: impl Fold + 'static,
+    from: &LogPosition,
+) -> Result<()> {
     let (progress, log) = (Progress::new(from), Arc::clone(store));
     let followed = progress.clone();
     let following = tokio::spawn(async move { follow(&*log, &mut fold, &followed).await });
@@ -283,7 +298,7 @@ async fn follow_to_end(store: &Arc<EmbeddedEventStore>, mut fold: impl Fold + 's
 
 /// A full replay: hashes, chains and leaves of the trees, then the same beside both folds. The reference hashes the
 /// payloads on both cores with the hashes that the replay needs: BLAKE3 (chain) and SHA-256 (leaves).
-async fn check_everything(report: &mut Report, store: &Arc<EmbeddedEventStore>, trees: &LogTrees) -> Result<()> {
+async fn check_everything(report: &mut Report, store: &Arc<EmbeddedEventStore>, trees: &Arc<LogTrees>) -> Result<()> {
     let payloads = payloads(store).await?;
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -298,7 +313,13 @@ async fn check_everything(report: &mut Report, store: &Arc<EmbeddedEventStore>, 
     let hashed = payloads.len() as f64 / start.elapsed().as_secs_f64();
     drop(payloads);
     let verify = || async {
-        let checked = citycode_log_tree::check::check(&**store, Some(trees), None, |_| true).await?;
+        let checked = check_log(
+            Arc::clone(store) as Arc<dyn EventStore>,
+            Some(Arc::clone(trees)),
+            None,
+            |_| true,
+        )
+        .await?;
         ensure!(checked.faults.is_empty(), "{:?}", checked.faults);
         ensure!(checked.compared > 0, "no leaf was compared");
         Ok(checked.commits as f64)

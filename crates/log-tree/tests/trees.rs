@@ -114,8 +114,14 @@ async fn whole(folder: &Path, store: &MemoryEventStore) -> Arc<LogTrees> {
     trees
 }
 
-async fn checked(store: &MemoryEventStore, trees: &LogTrees) -> Checked {
-    check(store, Some(trees), None, |_| true).await.unwrap()
+async fn checked(store: &MemoryEventStore, trees: &Arc<LogTrees>) -> Checked {
+    checked_from(store, trees, None).await
+}
+
+async fn checked_from(store: &MemoryEventStore, trees: &Arc<LogTrees>, from: Option<Position>) -> Checked {
+    check(Arc::new(store.clone()), Some(Arc::clone(trees)), from, |_| true)
+        .await
+        .unwrap()
 }
 
 fn kinds(checked: &Checked) -> Vec<(FaultKind, Position)> {
@@ -438,6 +444,7 @@ async fn a_checkpoint_of_another_key_or_a_changed_one_is_not_continued() {
     let folder = tempfile::tempdir().unwrap();
     drop(whole(folder.path(), &store).await);
     let (trees, _) = LogTrees::open(folder.path(), &store, HOST, &[8; 32]).await.unwrap();
+    let trees = Arc::new(trees);
     assert!(matches!(
         &trees.stopped()[..],
         [Stopped::Unusable { .. }, Stopped::Unusable { .. }]
@@ -459,7 +466,7 @@ async fn a_check_of_a_part_compares_that_part() {
     let store = log_of(changed).await;
     let at = first_difference(&original, &store).await[0];
     for from in [at, Position::new(at.partition.0, at.sequence.0 + 1)] {
-        let found = check(&store, Some(&trees), Some(from), |_| true).await.unwrap();
+        let found = checked_from(&store, &trees, Some(from)).await;
         let [(FaultKind::Leaf, first)] = kinds(&found)[..] else {
             panic!("from {from}: {found:?}")
         };

@@ -156,8 +156,7 @@ impl Audit {
                 ..proto::AuditProgress::default()
             })
         };
-        let trees = self.trees.as_deref();
-        match check::check(&*self.store, trees, from, report).await {
+        match check::check(Arc::clone(&self.store), self.trees.clone(), from, report).await {
             Ok(checked) => Ok(sent(checked)),
             Err(CheckError::Cancelled) => Err(Problem::new(Code::Unavailable, "the check was cancelled")),
             Err(error) => Err(unavailable(&error)),
