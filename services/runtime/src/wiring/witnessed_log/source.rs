@@ -52,9 +52,14 @@ impl PublishedLog {
     /// # Errors
     /// No client can be made.
     pub(super) fn at(url: &str) -> Result<Self, reqwest::Error> {
+        Self::within(url, ANSWER_LIMIT)
+    }
+
+    /// The same with another time limit of one whole answer.
+    fn within(url: &str, limit: Duration) -> Result<Self, reqwest::Error> {
         Ok(Self {
             client: Client::builder()
-                .timeout(ANSWER_LIMIT)
+                .timeout(limit)
                 .redirect(Policy::none())
                 .build()?,
             url: url.trim_end_matches('/').to_owned(),
@@ -86,3 +91,6 @@ impl PublishedLog {
         Ok(Some(bytes))
     }
 }
+
+#[cfg(test)]
+mod tests;
