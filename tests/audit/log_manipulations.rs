@@ -24,13 +24,13 @@ const KEY: [u8; 32] = [5; 32];
 const ROW_HEADER: usize = 8;
 
 /// A log on disk with its published trees.
-struct Published {
+pub(crate) struct Published {
     folder: tempfile::TempDir,
     config: Config,
 }
 
 impl Published {
-    async fn of(city: &City) -> Self {
+    pub(crate) async fn of(city: &City) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let source: Arc<dyn EventStore> = Arc::new(city.store.clone());
         let config = Config {
@@ -45,11 +45,11 @@ impl Published {
         published
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
 
-    fn open(&self) -> EmbeddedEventStore {
+    pub(crate) fn open(&self) -> EmbeddedEventStore {
         fs::create_dir_all(self.log()).expect("a folder");
         EmbeddedEventStore::open(&self.log(), &self.config).expect("the log opens")
     }
@@ -99,13 +99,13 @@ async fn checked(store: &MemoryEventStore, trees: &Arc<LogTrees>) -> Checked {
 }
 
 /// The rows of the log's file.
-struct Rows {
-    rows: Vec<(u64, Vec<u8>)>,
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<(u64, Vec<u8>)>,
     removed: Vec<u64>,
 }
 
 impl Rows {
-    fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let database = Database::open(path).expect("opens");
         let transaction = database.begin_read().expect("reads");
         let table = transaction.open_table(COMMITS).expect("a table");
@@ -119,7 +119,7 @@ impl Rows {
         }
     }
 
-    fn write(&self, path: &Path) {
+    pub(crate) fn write(&self, path: &Path) {
         let database = Database::open(path).expect("opens");
         let transaction = database.begin_write().expect("writes");
         {
@@ -135,15 +135,23 @@ impl Rows {
     }
 
     /// The row in the middle of the log.
-    fn middle(&self) -> usize {
+    pub(crate) fn middle(&self) -> usize {
         self.rows.len() / 2
     }
 
-    fn position(&self, row: usize) -> Position {
+    /// Two rows of one partition in the middle of the log, of which the first is not the partition's last.
+    fn pair(&self) -> (usize, usize) {
+        let mut rows = self.middle()..;
+        let row = rows.find(|row| self.position(*row).partition == self.position(row + 2).partition);
+        let row = row.expect("a row");
+        (row, row + 1)
+    }
+
+    pub(crate) fn position(&self, row: usize) -> Position {
         position(self.rows[row].0)
     }
 
-    fn remove(&mut self, row: usize) {
+    pub(crate) fn remove(&mut self, row: usize) {
         self.removed.push(self.rows.remove(row).0);
     }
 }
@@ -163,7 +171,7 @@ type RowChange = fn(&mut Rows) -> Position;
 async fn changes_of_the_file_without_new_hashes_are_found_where_they_are() {
     let city = City::month(21).await;
     let published = Published::of(&city).await;
-    let changes: [(&str, &[FaultKind], RowChange); 9] = [
+    let changes: [(&str, &[FaultKind], RowChange); 11] = [
         (
             "a changed byte of an actor or payload",
             &[FaultKind::Leaf, FaultKind::Unreadable],
@@ -210,6 +218,20 @@ async fn changes_of_the_file_without_new_hashes_are_found_where_they_are() {
             rows.rows[row].1 = two;
             rows.rows[row + 1].1 = one;
             rows.position(row)
+        }),
+        // Both are in what is read at once.
+        ("a changed row before an unreadable one", &[FaultKind::Leaf], |rows| {
+            let (row, next) = rows.pair();
+            rows.rows[row].1[ROW_HEADER + 40] ^= 1;
+            rows.rows[next].1.truncate(30);
+            rows.position(row)
+        }),
+        ("a changed row before a removed one", &[FaultKind::Leaf], |rows| {
+            let (row, next) = rows.pair();
+            rows.rows[row].1[ROW_HEADER + 40] ^= 1;
+            let at = rows.position(row);
+            rows.remove(next);
+            at
         }),
         ("a row that was copied over another", &[FaultKind::Leaf], |rows| {
             let row = rows.middle();

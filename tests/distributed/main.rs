@@ -22,6 +22,7 @@ mod mutual_tls;
 mod name_correction;
 mod nats_permissions;
 mod observations;
+mod past;
 mod probe_flood;
 mod prometheus;
 mod reply_subjects;

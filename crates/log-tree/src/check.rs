@@ -20,7 +20,9 @@ mod partitions;
 
 use std::sync::Arc;
 
-use citycode_event_store::{EventStore, Partition, Position, ReadError, SubscriptionBatch, SubscriptionError};
+use citycode_event_store::{
+    EventStore, Partition, Position, ReadError, RecordedCommit, SubscriptionBatch, SubscriptionError,
+};
 use citycode_transparency::TreeHead;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -125,13 +127,33 @@ pub async fn check(
     store: Arc<dyn EventStore>,
     trees: Option<Arc<LogTrees>>,
     from: Option<Position>,
+    report: impl FnMut(u64) -> bool + Send,
+) -> Result<Checked, CheckError> {
+    check_with(store, trees, from, Arc::new(|_: &RecordedCommit| ()), report).await
+}
+
+/// The same; `visit` receives each commit of a chain in the order of its partition, so that other data can be compared
+/// with the log in the same reading. It is called for several partitions at the same time.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_with(
+    store: Arc<dyn EventStore>,
+    trees: Option<Arc<LogTrees>>,
+    from: Option<Position>,
+    visit: Arc<impl Fn(&RecordedCommit) + Send + Sync + 'static>,
     mut report: impl FnMut(u64) -> bool + Send,
 ) -> Result<Checked, CheckError> {
     let (read, mut progress) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     for partitions in shares(&*store, from) {
-        let reading = check_share(Arc::clone(&store), trees.clone(), partitions, from, read.clone());
-        tasks.spawn(reading);
+        let share = Share {
+            store: Arc::clone(&store),
+            trees: trees.clone(),
+            partitions,
+            from,
+        };
+        tasks.spawn(share.check(Arc::clone(&visit), read.clone()));
     }
     drop(read);
     let (mut messages, mut reported) = (0, 0);
@@ -170,48 +192,64 @@ fn shares(store: &dyn EventStore, from: Option<Position>) -> Vec<Vec<Partition>>
     partitions.chunks(share).map(<[Partition]>::to_vec).collect()
 }
 
-/// Checks some partitions; sends the number of messages that were read since the last time.
-async fn check_share(
+/// The partitions of one task.
+struct Share {
     store: Arc<dyn EventStore>,
     trees: Option<Arc<LogTrees>>,
     partitions: Vec<Partition>,
     from: Option<Position>,
-    read: mpsc::UnboundedSender<u64>,
-) -> Result<Checked, CheckError> {
-    // The checkpoints are read before the heads, so that a sound log includes them.
-    let mut checking = Checking::new(&*store, trees.as_deref(), &partitions, from);
-    let heads = store.heads().await?;
-    let mut position = heads.clone();
-    for partition in partitions {
-        position.set(partition, checking.begin(partition, heads.sequence(partition)));
-    }
-    'subscribe: while !position.reaches(&heads) {
-        let mut subscription = match store.subscribe_to_all(position.clone()).await {
-            Ok(subscription) => subscription,
-            Err(error) => {
-                checking.broken(&mut position, error)?;
-                continue;
-            }
-        };
-        while !subscription.position().reaches(&heads) {
-            match subscription.next_batch().await {
-                Ok(SubscriptionBatch::Commits(commits)) => {
-                    let before = checking.found.commits;
-                    for commit in commits.iter().filter(|commit| heads.includes(commit.position)) {
-                        checking.message(commit).await?;
-                    }
-                    // The receiver ends when the check is cancelled.
-                    let _ = read.send(checking.found.commits - before);
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    position = subscription.position().clone();
-                    checking.broken(&mut position, error)?;
-                    continue 'subscribe;
-                }
-            }
+}
+
+impl Share {
+    /// Checks the partitions; sends the number of messages that were read since the last time.
+    async fn check(
+        self,
+        visit: Arc<impl Fn(&RecordedCommit) + Send + Sync>,
+        read: mpsc::UnboundedSender<u64>,
+    ) -> Result<Checked, CheckError> {
+        let Self {
+            store,
+            trees,
+            partitions,
+            from,
+        } = self;
+        // The checkpoints are read before the heads, so that a sound log includes them.
+        let mut checking = Checking::new(&*store, trees.as_deref(), &partitions, from);
+        let heads = store.heads().await?;
+        let mut position = heads.clone();
+        for partition in partitions {
+            position.set(partition, checking.begin(partition, heads.sequence(partition)));
         }
-        position = subscription.position().clone();
+        'subscribe: while !position.reaches(&heads) {
+            let mut subscription = match store.subscribe_to_all(position.clone()).await {
+                Ok(subscription) => subscription,
+                Err(error) => {
+                    checking.broken(&mut position, error)?;
+                    continue;
+                }
+            };
+            while !subscription.position().reaches(&heads) {
+                match subscription.next_batch().await {
+                    Ok(SubscriptionBatch::Commits(commits)) => {
+                        let before = checking.found.commits;
+                        for commit in commits.iter().filter(|commit| heads.includes(commit.position)) {
+                            if checking.message(commit).await? {
+                                visit(commit);
+                            }
+                        }
+                        // The receiver ends when the check is cancelled.
+                        let _ = read.send(checking.found.commits - before);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        position = subscription.position().clone();
+                        checking.broken(&mut position, error)?;
+                        continue 'subscribe;
+                    }
+                }
+            }
+            position = subscription.position().clone();
+        }
+        Ok(checking.end(&heads))
     }
-    Ok(checking.end(&heads))
 }

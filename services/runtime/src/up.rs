@@ -16,7 +16,6 @@ mod mark_keeper;
 mod marks;
 mod page_settings;
 mod parts;
-mod past_lists;
 mod recovery;
 mod settings;
 mod stopped;

@@ -7,7 +7,9 @@ pub mod following;
 pub(crate) mod lag;
 pub mod log_trees;
 pub mod metric_list;
+pub(crate) mod past_lists;
 pub(crate) mod policy;
+pub(crate) mod query_digests;
 pub(crate) mod scan_batches;
 pub mod snapshots;
 pub(crate) mod state_metrics;
@@ -174,4 +176,9 @@ pub(crate) fn assertion_verifier(
     let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
     let assertions = Assertions::new(AUDIENCE, trusted);
     Ok(AssertionVerifier { assertions, uses })
+}
+
+/// Says whether the digests of `records` (scans or queries) enter the log.
+pub(crate) fn report_digests(records: &'static str, enter: bool) {
+    metrics::gauge!("citycode_audit_digests_healthy", "records" => records).set(if enter { 1.0 } else { 0.0 });
 }

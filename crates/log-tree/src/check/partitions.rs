@@ -6,7 +6,7 @@ use citycode_domain::event::Event;
 use citycode_event_store::follow::{FollowError, resolve_chain_break};
 use citycode_event_store::{
     BucketId, CommitHash, EventStore, LogPosition, Partition, Position, ReadError, RecordedCommit, Sequence,
-    SubscriptionError, foreign,
+    SubscriptionError, Undelivered, foreign,
 };
 use citycode_transparency::tile::TileReader;
 use citycode_transparency::{CompactRange, Hash, TreeHead};
@@ -132,35 +132,22 @@ impl<'a> Checking<'a> {
 
     /// Records why a subscription ended, and continues after the message that it could not deliver.
     pub(super) fn broken(&mut self, position: &mut LogPosition, error: SubscriptionError) -> Result<(), CheckError> {
-        let (kind, at, next, what) = match error {
-            SubscriptionError::Read(ReadError::Damaged { position: at, reason }) => {
-                (FaultKind::Unreadable, at, at.sequence, reason)
-            }
-            SubscriptionError::Gap {
-                partition,
-                expected,
-                found,
-            } => {
-                let at = Position {
-                    partition,
-                    sequence: expected,
-                };
-                let what = format!("the next message has the sequence {found}");
-                (FaultKind::Gap, at, Sequence(found.0 - 1), what)
-            }
-            SubscriptionError::Read(error) => return Err(error.into()),
-            error => return Err(CheckError::Subscription(error)),
+        let kind = match error {
+            SubscriptionError::Gap { .. } => FaultKind::Gap,
+            _ => FaultKind::Unreadable,
         };
-        // An engine that reports a place that was passed already would be asked forever.
-        if next <= position.sequence(at.partition) {
-            return Err(CheckError::Subscription(SubscriptionError::Read(ReadError::Damaged {
-                position: at,
-                reason: what,
-            })));
-        }
+        let undelivered = error.undelivered(position).map_err(|error| match error {
+            SubscriptionError::Read(error) if !matches!(error, ReadError::Damaged { .. }) => CheckError::Log(error),
+            error => CheckError::Subscription(error),
+        })?;
+        let Undelivered {
+            position: at,
+            last,
+            what,
+        } = undelivered;
         self.fault(kind, at, what);
         self.out_of_step(at.partition);
-        position.set(at.partition, next);
+        position.set(at.partition, last);
         Ok(())
     }
 
@@ -171,22 +158,23 @@ impl<'a> Checking<'a> {
         }
     }
 
-    pub(super) async fn message(&mut self, commit: &RecordedCommit) -> Result<(), CheckError> {
+    /// Checks a message; returns whether it is a commit of its bucket's chain.
+    pub(super) async fn message(&mut self, commit: &RecordedCommit) -> Result<bool, CheckError> {
         self.found.commits += 1;
         self.leaves(commit);
         let at = commit.position;
         if self.store.layout().is_heartbeat_bucket(commit.bucket) {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(message) = &commit.foreign {
             self.foreign(at, message.digest);
-            return Ok(());
+            return Ok(false);
         }
         match self.ends.get(&commit.bucket) {
             Some(end) if *end != commit.previous_hash => match resolve_chain_break(self.store, commit).await {
                 Ok(Some(copy)) => {
                     self.foreign(at, copy.hash);
-                    return Ok(());
+                    return Ok(false);
                 }
                 Ok(None) => {}
                 Err(FollowError::Subscription(SubscriptionError::Read(ReadError::Closed))) => {
@@ -202,7 +190,7 @@ impl<'a> Checking<'a> {
         }
         self.ends.insert(commit.bucket, commit.hash);
         self.declarations(commit);
-        Ok(())
+        Ok(true)
     }
 
     fn foreign(&mut self, at: Position, digest: CommitHash) {

@@ -19,6 +19,7 @@ use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router, writer};
 use crate::wiring::erasing_vault::ErasingVault;
 use crate::wiring::policy::keep_adopted;
+use crate::wiring::query_digests::QueryDigests;
 use crate::wiring::{StartError, Surroundings, endpoints};
 
 pub(super) async fn open(
@@ -83,6 +84,14 @@ pub(super) async fn open(
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
     let (policy, log) = (dependencies.policy.clone(), Arc::clone(&issuer.authorizer.log));
     tasks.push(keep_adopted(policy, log, Arc::clone(&surroundings.clock)).await);
+    if let Some(queries) = &issuer.queries {
+        let digests = QueryDigests {
+            queries: Arc::clone(queries),
+            log: Arc::clone(&issuer.authorizer.log),
+            clock: Arc::clone(&surroundings.clock),
+        };
+        tasks.push(tokio::spawn(digests.keep_recording()));
+    }
     let keeping = Arc::clone(&issuer);
     tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
     let orphans = Arc::clone(&issuer);

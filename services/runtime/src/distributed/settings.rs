@@ -78,6 +78,8 @@ pub struct ServiceSettings {
     /// From which age on verifiers check codes only if witnesses vouch for the log; default: never. With this section,
     /// the snapshots of revocation services contain the trees that such verifiers need.
     pub witnessed_log: Option<WitnessedLogSettings>,
+    /// Whether revocation services keep an index of the log, from which they sign status lists of earlier times.
+    pub past_status_lists: bool,
     /// Retention of the purposes of queries in days, unless the policy has one.
     pub query_retention_days: u16,
     /// Seconds between the report "not ready" and the end of listening.
@@ -177,6 +179,7 @@ impl Default for ServiceSettings {
             scan_retention_days: 30,
             witnesses: Vec::new(),
             witnessed_log: None,
+            past_status_lists: true,
             query_retention_days: 365,
             drain_seconds: 3,
             limits: Limits::default(),

@@ -303,6 +303,13 @@ pub(crate) const ALL: &[Metric] = &[
     )
     .by(&["outcome"], &["appended", "conflict", "unknown", "failed"]),
     metric(
+        "citycode_audit_digests_healthy",
+        Gauge,
+        Part::Writer,
+        "1 if the digests of scan records or of queries enter the log, 0 if they do not",
+    )
+    .by(&["records"], &["queries", "scans"]),
+    metric(
         "citycode_log_conflicts_total",
         Counter,
         Part::Writer,
