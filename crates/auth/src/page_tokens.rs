@@ -137,7 +137,10 @@ mod tests {
         assert!(judged(&gate, "pages-2", true, 60).unwrap().may_read_cards());
         let refused = Err(AuthError::NotForPages);
         assert_eq!(judged(&[Role::Admin], "pages-1", false, 60), refused);
-        assert_eq!(judged(&[app[0].clone(), gate[0].clone()], "pages-1", false, 60), refused);
+        assert_eq!(
+            judged(&[app[0].clone(), gate[0].clone()], "pages-1", false, 60),
+            refused
+        );
         assert_eq!(judged(&app, "pages-1", true, 60), refused);
         assert_eq!(judged(&app, "operator", false, 60), refused);
         let long = judged(&app, "pages-1", false, PAGE_TOKEN_SECONDS + 1);

@@ -36,11 +36,18 @@ pub enum OpenError {
     #[error("the pages' records were created under another `session.key`")]
     OtherKey,
     /// The streams belong to different records.
-    #[error("the stream {0} of the pages' records was created at another time than the others: see docs/operations/city.md")]
+    #[error(
+        "the stream {0} of the pages' records was created at another time than the others: see docs/operations/city.md"
+    )]
     Mixed(String),
     /// The settings of a stream allow a record to be lost.
-    #[error("the stream {0} has wrong settings: {}", settings::list(.1))]
-    WrongSettings(String, Vec<SettingMismatch>),
+    #[error("the stream {stream} has wrong settings: {}", settings::list(mismatches))]
+    WrongSettings {
+        /// The stream.
+        stream: String,
+        /// What differs.
+        mismatches: Vec<SettingMismatch>,
+    },
     /// A request was not answered.
     #[error("the pages' records cannot be inspected: {0}")]
     Unanswered(ApiError),
@@ -129,7 +136,9 @@ fn id_in(metadata: &std::collections::BTreeMap<String, String>) -> Result<[u8; 1
     if metadata.get("citycode.access.format").map(String::as_str) != Some(FORMAT) {
         return Err(OpenError::Manifest("format"));
     }
-    let id = metadata.get("citycode.access.id").and_then(|id| HEXLOWER.decode(id.as_bytes()).ok());
+    let id = metadata
+        .get("citycode.access.id")
+        .and_then(|id| HEXLOWER.decode(id.as_bytes()).ok());
     let id = id.and_then(|id| id.try_into().ok());
     id.ok_or(OpenError::Manifest("id"))
 }
@@ -160,7 +169,10 @@ pub(super) async fn inspect(
         }
         let mismatches = settings::compare(&settings_of(table, config.replicas, &id), &info.config);
         if !mismatches.is_empty() {
-            return Err(OpenError::WrongSettings(name, mismatches));
+            return Err(OpenError::WrongSettings {
+                stream: name,
+                mismatches,
+            });
         }
     }
     known.ok_or(OpenError::Manifest("id"))

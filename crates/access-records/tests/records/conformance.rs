@@ -84,7 +84,10 @@ async fn a_record_is_replaced_only_at_its_revision(engine: &impl Engine) {
 
 async fn of_concurrent_replacements_one_succeeds(engine: &impl Engine) {
     let (first, now) = (engine.open().await, engine.now());
-    first.create(Table::Invitation, b"k", until(now + 10), now).await.unwrap();
+    first
+        .create(Table::Invitation, b"k", until(now + 10), now)
+        .await
+        .unwrap();
     let record = first.get(Table::Invitation, b"k", now).await.unwrap().unwrap();
     let mut attempts = Vec::new();
     for _ in 0..4 {
@@ -178,8 +181,18 @@ async fn a_full_table_refuses_new_records_until_old_ones_expire(engine: &impl En
     records.create(table, b"c", until(now + 500), now).await.unwrap_err();
     // Existing records are replaced, and other tables have room.
     let kept = records.get(table, b"b", now).await.unwrap().unwrap();
-    assert!(records.replace(table, b"b", kept.revision, until(now + 600)).await.unwrap());
-    assert!(records.create(Table::EndedPerson, b"s", until(now + 500), now).await.unwrap());
+    assert!(
+        records
+            .replace(table, b"b", kept.revision, until(now + 600))
+            .await
+            .unwrap()
+    );
+    assert!(
+        records
+            .create(Table::EndedPerson, b"s", until(now + 500), now)
+            .await
+            .unwrap()
+    );
     // A restart does not forget the count.
     drop(records);
     let records = engine.limited(2).await;

@@ -28,7 +28,10 @@ impl Folder {
     fn at(&self, name: &str, open: impl FnOnce(&std::path::Path) -> EmbeddedRecords) -> Arc<dyn AccessRecords> {
         let path = self.dir.as_ref().unwrap().path().join(name);
         let mut files = self.files.lock();
-        let known = files.iter().find(|(known, _)| *known == path).map(|(_, file)| file.clone());
+        let known = files
+            .iter()
+            .find(|(known, _)| *known == path)
+            .map(|(_, file)| file.clone());
         let file = known.unwrap_or_else(|| {
             let file = open(&path);
             files.push((path, file.clone()));
@@ -47,7 +50,9 @@ impl Engine for Folder {
     async fn limited(&self, most: u64) -> Arc<dyn AccessRecords> {
         // Each time the file is opened anew, so that the count of the earlier time is read.
         self.files.lock().retain(|(path, _)| !path.ends_with("limited.redb"));
-        self.at("limited.redb", |path| EmbeddedRecords::with_capacity(path, most).unwrap())
+        self.at("limited.redb", |path| {
+            EmbeddedRecords::with_capacity(path, most).unwrap()
+        })
     }
 
     async fn restart(&mut self) {

@@ -58,6 +58,17 @@ async fn opened(url: String) -> JetStreamRecords {
     opened.unwrap()
 }
 
+/// For servers that do not answer.
+async fn impatient(config: &RecordsConfig) -> JetStreamRecords {
+    let limits = Limits {
+        read_within: Duration::from_secs(1),
+        write_within: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let opened = JetStreamRecords::with_limits(config, &KEY, surroundings(), limits).await;
+    opened.unwrap()
+}
+
 /// A server with records that it keeps for no time after their expiry.
 struct City {
     server: NatsServer,
@@ -68,6 +79,7 @@ impl City {
         let limits = Limits {
             most,
             kept_after_expiry: Duration::ZERO,
+            ..Limits::default()
         };
         let config = config(vec![self.server.url()], 1);
         let opened = JetStreamRecords::with_limits(&config, &KEY, surroundings(), limits).await;
@@ -103,7 +115,9 @@ async fn the_engine_of_a_city_conforms() {
 /// A request of the servers' API, as their administrator.
 async fn admin(server: &NatsServer, request: &str, body: &Value) -> Value {
     let client = async_nats::connect(server.url()).await.unwrap();
-    let answer = client.request(format!("$JS.API.{request}"), body.to_string().into()).await;
+    let answer = client
+        .request(format!("$JS.API.{request}"), body.to_string().into())
+        .await;
     serde_json::from_slice(&answer.unwrap().payload).unwrap()
 }
 
@@ -140,16 +154,17 @@ async fn records_that_are_missing_mixed_or_of_another_key_are_not_used() {
     let mut settings = info["config"].clone();
     settings["max_age"] = json!(120_000_000_000_u64);
     admin(&server, &format!("STREAM.UPDATE.{pairings}"), &settings).await;
-    assert!(matches!(open(&KEY).await, Err(OpenError::WrongSettings(name, _)) if name == pairings));
+    assert!(matches!(open(&KEY).await, Err(OpenError::WrongSettings { stream, .. }) if stream == pairings));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_were_lost_make_every_earlier_session_invalid_and_a_running_portal_notices() {
     let server = provisioned().await;
-    let running = opened(server.url()).await;
+    let running = impatient(&config(vec![server.url()], 1)).await;
     let before = running.session_key(&KEY);
+    let patient = opened(server.url()).await;
     assert!(
-        running
+        patient
             .create(Table::EndedSession, b"s", until(now() + 100), now())
             .await
             .unwrap()
@@ -171,8 +186,16 @@ async fn records_that_were_lost_make_every_earlier_session_invalid_and_a_running
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_server_nothing_is_known_and_a_restart_keeps_every_record() {
     let mut server = provisioned().await;
-    let records = opened(server.url()).await;
-    assert!(records.create(Table::EndedSession, b"s", until(now() + 1_000), now()).await.unwrap());
+    let (patient, records) = (
+        opened(server.url()).await,
+        impatient(&config(vec![server.url()], 1)).await,
+    );
+    assert!(
+        patient
+            .create(Table::EndedSession, b"s", until(now() + 1_000), now())
+            .await
+            .unwrap()
+    );
     server.kill9().await;
     records.get(Table::EndedSession, b"absent", now()).await.unwrap_err();
     let created = records.create(Table::EndedSession, b"t", until(now() + 1_000), now());
@@ -198,15 +221,18 @@ async fn a_leader_without_the_other_servers_is_not_believed() {
     })
     .await;
     let table = Table::EndedSession;
-    let records = JetStreamRecords::open(&config, &KEY, surroundings()).await.unwrap();
-    assert!(records.create(table, b"s", until(now() + 1_000), now()).await.unwrap());
-    assert!(records.get(table, b"s", now()).await.unwrap().is_some());
+    let patient = JetStreamRecords::open(&config, &KEY, surroundings()).await.unwrap();
+    let records = impatient(&config).await;
+    assert!(patient.create(table, b"s", until(now() + 1_000), now()).await.unwrap());
+    assert!(patient.get(table, b"s", now()).await.unwrap().is_some());
     let client = async_nats::connect(cluster.urls()).await.unwrap();
     let info = client
         .request(format!("$JS.API.STREAM.INFO.{}", stream_name(table)), "".into())
         .await;
     let info: Value = serde_json::from_slice(&info.unwrap().payload).unwrap();
     let leader = info["cluster"]["leader"].as_str().unwrap().to_owned();
+    let left = cluster.servers().iter().find(|server| server.name() == leader).unwrap();
+    let alone = async_nats::connect(left.url()).await.unwrap();
     for server in cluster.servers_mut() {
         if server.name() != leader {
             server.kill9().await;
@@ -217,7 +243,16 @@ async fn a_leader_without_the_other_servers_is_not_believed() {
         records.get(table, b"absent", now()).await.is_err()
     })
     .await;
-    records.create(table, b"t", until(now() + 1_000), now()).await.unwrap_err();
+    // The leader still answers that there is no such record.
+    let request = format!("$JS.API.STREAM.MSG.GET.{}", stream_name(table));
+    let body = json!({ "last_by_subj": format!("cc.access.v1.{}.ended_sessions.61", "01".repeat(16)) });
+    let told = alone.request(request, body.to_string().into()).await.unwrap();
+    let told: Value = serde_json::from_slice(&told.payload).unwrap();
+    assert_eq!(told["error"]["err_code"], 10_037, "{told}");
+    records
+        .create(table, b"t", until(now() + 1_000), now())
+        .await
+        .unwrap_err();
     for server in cluster.servers_mut() {
         if server.name() != leader {
             server.restart().await;
@@ -244,7 +279,10 @@ async fn a_writer_whose_answer_was_lost_recognises_its_own_record() {
         let records = records.clone();
         async move { records.create(Table::Device, b"k", until(now() + 1_000), now()).await }
     });
-    eventually("it is sent a second time", PATIENCE, || async { proxy.held().await >= 2 }).await;
+    eventually("it is sent a second time", PATIENCE, || async {
+        proxy.held().await >= 2
+    })
+    .await;
     proxy.set(Traffic::Forward);
     proxy.release().await;
     assert!(creating.await.unwrap().unwrap());
