@@ -111,7 +111,7 @@ async fn a_portal_is_killed_in_the_middle_of_a_journey(town: &mut Town, resident
     let asked = json!({ "id_number": town.resident, "kind": "offline" });
     let portal = town.services.portal.url();
     let history = town.city.post(portal, "history", asked).await;
-    assert_eq!(history["events"].as_array().map(Vec::len), Some(1), "{history}");
+    assert_eq!(history["entries"].as_array().map(Vec::len), Some(1), "{history}");
 }
 
 async fn a_device_is_paired_at_one_portal_and_works_at_the_other(town: &Town) {
@@ -145,7 +145,9 @@ async fn a_device_is_paired_at_one_portal_and_works_at_the_other(town: &Town) {
     scan_at(town, &mut device, other).await;
 
     let (token, _) = act(&mut admin, one, &format!("/ops/devices/end?id={id}")).await;
-    let ended = admin.post(one, "/ops/devices/end", &[("form_token", &token), ("id", &id)]).await;
+    let ended = admin
+        .post(one, "/ops/devices/end", &[("form_token", &token), ("id", &id)])
+        .await;
     assert_eq!((ended.status, ended.attribute("data-result").as_str()), (200, "done"));
     for portal in [one, other] {
         assert_eq!(device.get(portal, "/staff").await.status, 410, "the device was retired");
@@ -154,7 +156,10 @@ async fn a_device_is_paired_at_one_portal_and_works_at_the_other(town: &Town) {
 
 /// The pages' own access token lets the device scan, and only where it was paired.
 async fn scan_at(town: &Town, device: &mut Browser, portal: &Running) {
-    let reissued = town.city.issue(town.services.portal.url(), &town.resident, "offline").await;
+    let reissued = town
+        .city
+        .issue(town.services.portal.url(), &town.resident, "offline")
+        .await;
     let code = reissued["token"].as_str().expect("a code").to_owned();
     let token = device.get(portal, "/staff").await.field("form_token");
     let fields = [
@@ -168,7 +173,11 @@ async fn scan_at(town: &Town, device: &mut Browser, portal: &Running) {
     };
     // The verifier may not know the code yet.
     eventually("it admits", PATIENCE, admits).await;
-    let elsewhere = [("form_token", token.as_str()), ("place", "sampling_desk"), ("code", &code)];
+    let elsewhere = [
+        ("form_token", token.as_str()),
+        ("place", "sampling_desk"),
+        ("code", &code),
+    ];
     assert_eq!(device.post(portal, "/staff/scan", &elsewhere).await.status, 403);
 }
 

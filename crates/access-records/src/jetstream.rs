@@ -14,7 +14,7 @@
 //!
 //! **Reading.** Only the leader of a stream is asked. A leader that was cut off from the other servers does not notice for
 //! some 20 s and would not know of a session's end. Therefore a read is returned only beside a proof, at most
-//! [`PROVEN_FOR`] old: a message that the servers acknowledged, which needs most of them. Portals write a proof for each
+//! [`PROVEN_FOR`] old when the read begins: a message that the servers acknowledged, which needs most of them. Portals write a proof for each
 //! table that is read, once a second at most.
 //!
 //! **Expiry.** Portals compare a record's expiry with their own clock. The servers remove the message by its own lifetime
@@ -31,6 +31,7 @@ mod writing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,7 +41,7 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::{AccessRecords, Entry, Record, Table, Unavailable, check};
-use reading::Stored;
+use reading::{Proof, Stored};
 
 pub use streams::{OpenError, SUBJECTS, is_subjects_of, provision, stream_name};
 
@@ -108,8 +109,9 @@ struct Inner {
     id: [u8; 16],
     surroundings: Surroundings,
     limits: Limits,
-    /// When the newest proof of each table was sent, by the monotonic clock.
-    proofs: BTreeMap<u8, Mutex<Option<Duration>>>,
+    /// The newest proof of each table.
+    proofs: BTreeMap<u8, Mutex<Option<Proof>>>,
+    lost_connections: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for JetStreamRecords {
@@ -141,7 +143,14 @@ impl JetStreamRecords {
         surroundings: Surroundings,
         limits: Limits,
     ) -> Result<Self, OpenError> {
-        let client = citycode_jetstream::connect(&config.connection, |_| ()).await?;
+        let lost_connections = Arc::<AtomicU64>::default();
+        let losses = Arc::clone(&lost_connections);
+        let client = citycode_jetstream::connect(&config.connection, move |event| {
+            if matches!(event, async_nats::Event::Disconnected) {
+                losses.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+        .await?;
         let id = streams::inspect(&client, config, session_key).await?;
         let proofs = Table::ALL.map(|table| (table.number(), Mutex::default()));
         Ok(Self(Arc::new(Inner {
@@ -150,6 +159,7 @@ impl JetStreamRecords {
             surroundings,
             limits,
             proofs: proofs.into(),
+            lost_connections,
         })))
     }
 

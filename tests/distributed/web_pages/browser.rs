@@ -48,7 +48,11 @@ impl Browser {
     }
 
     async fn send(&mut self, request: reqwest::RequestBuilder) -> Answer {
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let request = request.header(HOST, HOST_NAME).header(COOKIE, cookies.join("; "));
         let answer = request.send().await.expect("the portal answers");
         self.keep(answer.headers());
@@ -62,7 +66,11 @@ impl Browser {
 
     fn keep(&mut self, headers: &HeaderMap) {
         for cookie in headers.get_all(SET_COOKIE) {
-            let (name, rest) = cookie.to_str().ok().and_then(|text| text.split_once('=')).expect("a cookie");
+            let (name, rest) = cookie
+                .to_str()
+                .ok()
+                .and_then(|text| text.split_once('='))
+                .expect("a cookie");
             let value = rest.split(';').next().unwrap_or_default();
             if value.is_empty() {
                 self.cookies.remove(name);
@@ -86,7 +94,10 @@ impl Browser {
         let back = self.http.get(format!("{}&login={login}", sent.location)).send().await;
         let back = back.expect("the provider answers");
         let back = back.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-        let back: Url = back.expect("the provider knows the person").parse().expect("an address");
+        let back: Url = back
+            .expect("the provider knows the person")
+            .parse()
+            .expect("an address");
         assert_eq!(back.host_str(), Some(HOST_NAME));
         let path = format!("{}?{}", back.path(), back.query().unwrap_or_default());
         let signed_in = self.get(ends, &path).await;

@@ -139,6 +139,7 @@ async fn token(State(provider): State<Arc<Shared>>, Form(sent): Form<Fields>) ->
     let [header, claims] = [header, claims].map(|part| BASE64URL_NOPAD.encode(part.to_string().as_bytes()));
     let signed = format!("{header}.{claims}");
     let signature = BASE64URL_NOPAD.encode(provider.key.sign(signed.as_bytes()).as_ref());
-    let answer = json!({ "token_type": "Bearer", "access_token": "unused", "id_token": format!("{signed}.{signature}") });
+    let answer =
+        json!({ "token_type": "Bearer", "access_token": "unused", "id_token": format!("{signed}.{signature}") });
     Json(answer).into_response()
 }

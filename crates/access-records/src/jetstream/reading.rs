@@ -1,6 +1,8 @@
 //! Reads records at the leader of a stream, which proves that it is one.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -14,10 +16,21 @@ use super::message::Message;
 use super::{Inner, PAUSE, PROVEN_FOR, stream_name};
 use crate::{Record, Table, Unavailable};
 
+/// A read and its proof take no longer than this, so that every portal honours an end within two seconds.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// Records of a list that are read at the same time.
 const READS_AT_ONCE: usize = 32;
 /// The last token of the subject of proofs; keys are hex digits.
 const NOW: &str = "now";
+
+/// Most servers of a table's stream acknowledged a message.
+#[derive(Clone, Copy)]
+pub(super) struct Proof {
+    /// When it was sent, by the monotonic clock.
+    sent: Duration,
+    /// The connection: how many were lost before it.
+    connection: u64,
+}
 
 /// The last message of a record's subject.
 pub(super) struct Stored {
@@ -50,20 +63,22 @@ struct ListedSubjects {
 
 impl Inner {
     /// Makes sure that the stream of a table has a leader with most of its servers: at once if that was proven within
-    /// the last second, else by a message that they acknowledge. Concurrent callers share one proof.
-    pub(super) async fn prove(&self, table: Table) -> Result<(), Unavailable> {
-        let proof = self.proofs.get(&table.number()).expect("every table has one");
-        let mut proven = proof.lock().await;
-        let now = (self.surroundings.monotonic)();
-        if proven.is_some_and(|sent| now.saturating_sub(sent) < PROVEN_FOR) {
-            return Ok(());
+    /// [`PROVEN_FOR`] over this connection, else by a message that they acknowledge. Concurrent callers share one proof.
+    pub(super) async fn prove(&self, table: Table) -> Result<Proof, Unavailable> {
+        let proven = self.proofs.get(&table.number()).expect("every table has one");
+        let mut proven = proven.lock().await;
+        if let Some(proof) = proven.filter(|proof| self.is_within(PROVEN_FOR, proof)) {
+            return Ok(proof);
         }
         loop {
-            let sent = (self.surroundings.monotonic)();
+            let proof = Proof {
+                sent: (self.surroundings.monotonic)(),
+                connection: self.lost_connections.load(Ordering::SeqCst),
+            };
             match publish(&self.client, self.subject(table, NOW), HeaderMap::new(), Bytes::new()).await {
                 Published::Written(_) | Published::Known(_) => {
-                    *proven = Some(sent);
-                    return Ok(());
+                    *proven = Some(proof);
+                    return Ok(proof);
                 }
                 Published::Refused(why) | Published::Unknown(why) => return Err(Unavailable::new(why)),
                 // Also if no stream has this subject, because the records were created again.
@@ -71,6 +86,13 @@ impl Inner {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Whether a proof is not older than `age`, and of the present connection: after a reconnection, another server may
+    /// lead to a leader that was cut off.
+    fn is_within(&self, age: Duration, proof: &Proof) -> bool {
+        let now = (self.surroundings.monotonic)();
+        now.saturating_sub(proof.sent) < age && proof.connection == self.lost_connections.load(Ordering::SeqCst)
     }
 
     /// The last message of a subject according to the leader, which is not proven.
@@ -88,10 +110,14 @@ impl Inner {
     }
 
     pub(super) async fn read(&self, table: Table, subject: &str) -> Result<Option<Stored>, Unavailable> {
-        // The order does not matter: the proof was sent at most a second before the answer.
-        let (proven, stored) = tokio::join!(self.prove(table), self.stored(table, subject));
-        proven?;
-        stored
+        loop {
+            let (proof, stored) = tokio::join!(self.prove(table), self.stored(table, subject));
+            let (proof, stored) = (proof?, stored?);
+            // The proof may be from before the read, which may have taken long.
+            if self.is_within(ANSWERED_WITHIN, &proof) {
+                return Ok(stored);
+            }
+        }
     }
 
     pub(super) async fn list(&self, table: Table, now: i64) -> Result<Vec<(Vec<u8>, Record)>, Unavailable> {

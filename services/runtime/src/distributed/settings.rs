@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use citycode_auth::PageRoles;
 use citycode_event_store_jetstream::{self as jetstream, Connection, Credentials, Durability};
 use citycode_jetstream::ClientIdentity;
-use citycode_auth::PageRoles;
 use citycode_pages::SignInSettings;
 use citycode_service_kit::config::{ConfigError, Validate};
 use citycode_service_kit::files;

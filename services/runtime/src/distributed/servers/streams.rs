@@ -163,7 +163,9 @@ fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)>
         "CC_SCAN_KEYS" => Some((Group::Scans, json!(["cc.scankey.v1.*"]))),
         // The subjects contain the id of the records, which is not known here.
         _ if name.starts_with("CC_ACCESS_") => {
-            let table = Table::ALL.into_iter().find(|table| pages::stream_name(*table) == name)?;
+            let table = Table::ALL
+                .into_iter()
+                .find(|table| pages::stream_name(*table) == name)?;
             let subjects = config["subjects"].as_array()?.iter().map(Value::as_str);
             let subjects = subjects.collect::<Option<Vec<_>>>()?;
             pages::is_subjects_of(table, &subjects).then(|| (Group::Pages, config["subjects"].clone()))
@@ -266,7 +268,11 @@ mod tests {
             ),
             ("LOG", "CC_ASSERTION_USES", subjects(&["cc.assertion.v1.*.*"])),
             ("PAGES", "CC_ACCESS_DEVICES", subjects(&["cc.access.v1.*.devices.*"])),
-            ("PAGES", "CC_ACCESS_OTHER", subjects(&["cc.access.v1.0123456789abcdef0123456789abcdef.other.*"])),
+            (
+                "PAGES",
+                "CC_ACCESS_OTHER",
+                subjects(&["cc.access.v1.0123456789abcdef0123456789abcdef.other.*"]),
+            ),
             (
                 "PAGES",
                 "CC_ACCESS_DEVICES",
