@@ -1,4 +1,5 @@
 //! Two portals over the records of a city, on a real server.
+#![expect(clippy::unwrap_used, reason = "a failure of the fixture fails the test")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
