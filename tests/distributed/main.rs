@@ -34,4 +34,5 @@ mod stolen_credentials;
 mod tracing_spans;
 mod vault_restore;
 mod vault_rollback;
+mod web_pages;
 mod witnessed_log;

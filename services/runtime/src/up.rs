@@ -14,7 +14,6 @@ mod loss_journal;
 mod losses;
 mod mark_keeper;
 mod marks;
-mod page_settings;
 mod parts;
 mod recovery;
 mod settings;

@@ -7,6 +7,7 @@ pub mod following;
 pub(crate) mod lag;
 pub mod log_trees;
 pub mod metric_list;
+pub mod page_settings;
 pub(crate) mod past_lists;
 pub(crate) mod policy;
 pub(crate) mod query_digests;
@@ -116,6 +117,8 @@ pub enum StartError {
     AssertionUses(#[from] citycode_assertion_uses::Unavailable),
     #[error(transparent)]
     AccessRecords(#[from] citycode_access_records::Unavailable),
+    #[error("the pages' records cannot be used: {0}")]
+    OpenPageRecords(citycode_access_records::jetstream::OpenError),
     #[error("the fonts for print sheets cannot be used: {0}")]
     Fonts(#[from] citycode_qr::FontError),
     #[error("the sign-in of the pages cannot be used: {0}")]

@@ -22,7 +22,7 @@ const CRATES: [(&str, &[&str]); 33] = [
     ("service-kit", &[]),
     ("auth", &["service-kit"]),
     ("terminal", &["service-kit"]),
-    ("access-records", &[]),
+    ("access-records", &["jetstream"]),
     ("service-clients", &["wire", "service-kit"]),
     ("token", &["domain"]),
     ("projection", &["domain", "log-position"]),

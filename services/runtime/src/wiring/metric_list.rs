@@ -226,7 +226,7 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_nats_stored_messages",
         Gauge,
         Part::OnServers,
-        "messages in the streams of the log, the shared snapshots, the used assertions, the vault, the scan records or the queries",
+        "messages in the streams of the log, the shared snapshots, the used assertions, the vault, the scan records, the queries or the records of the web pages",
     )
     .by(&["streams"], &[]),
     metric(
