@@ -37,6 +37,10 @@ pub(super) async fn open(
     };
     let signing = Arc::new(SigningKeys::load(KeyFolder::open(&dependencies.state.join("keys"))?)?);
     let names = ListNames::new(dependencies.secret("list-names.key")?);
+    let names = match dependencies.replacement() {
+        Some(log_id) => names.of_replacement(&log_id),
+        None => names,
+    };
     let leases = Arc::new(IndexLeases::new(names));
     let (erasures, erased) = ErasureQueue::new();
     let register = writer::register(&dependencies, settings, surroundings, health).await?;
