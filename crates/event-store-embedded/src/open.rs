@@ -188,12 +188,10 @@ pub(crate) fn open(folder: &Path, config: &Config, wrap: Wrap<'_>) -> Result<Ope
         });
     }
     let health = Arc::new(FileHealth::default());
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path)?;
+    if known.is_none() {
+        citycode_database_file::prepare(&path)?;
+    }
+    let file = File::options().read(true).write(true).open(&path)?;
     let inner = wrap(Box::new(redb::backends::FileBackend::new(file)?));
     let guarded = GuardedFile::new(inner, Arc::clone(&health));
     let database = Database::builder()
