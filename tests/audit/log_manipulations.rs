@@ -344,7 +344,7 @@ async fn a_past_that_was_rewritten_with_sound_hashes_differs_from_the_trees_and_
         // Whoever also replaces the trees and signs them with the stolen key is found by a checkpoint that was kept.
         let forged = tempfile::tempdir().expect("a folder");
         let forgery = follow(forged.path(), &store).await;
-        assert_eq!(found(&checked(&store, &forgery).await), [], "{what}");
+        assert_eq!(found(&self::checked(&store, &forgery).await), [], "{what}");
         let kept = trees.checkpoint(Partition(1)).expect("published").unverified().head();
         let shown = forgery.checkpoint(Partition(1)).expect("published").unverified().head();
         let tiles = TileFolder(forged.path().join("01"));
@@ -422,7 +422,7 @@ async fn changes_of_tiles_are_found_and_written_again_from_the_log() {
             (vec![], signed),
             "{what}"
         );
-        assert_eq!(found(&checked(&city.store, &trees).await), [], "{what}");
+        assert_eq!(found(&self::checked(&city.store, &trees).await), [], "{what}");
     }
 }
 

@@ -418,7 +418,7 @@ pub(crate) async fn registers(verifier: &Running) {
 }
 
 /// The configuration of a server that accepts only TLS and the users of these secrets.
-fn configured(secrets: &Path) -> String {
+pub(crate) fn configured(secrets: &Path) -> String {
     format!(
         "{}\ntls {{ cert_file: {:?}, key_file: {:?} }}\n",
         std::fs::read_to_string(secrets.join("nats/accounts.conf")).expect("a file"),

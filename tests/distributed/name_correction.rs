@@ -30,6 +30,7 @@ async fn vault(city: &City) -> JetStreamVault {
         connection: Connection::new(city.urls().to_vec(), "test"),
         replicas: 1,
         expected_log_id: None,
+        replaced_by: None,
     };
     let master = files::read_secret(&city.secret("keys/vault-master.key")).expect("a key");
     let random: citycode_vault::FillRandom = Arc::new(|bytes| OsEntropy.fill(bytes));

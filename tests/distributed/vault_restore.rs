@@ -53,6 +53,7 @@ async fn vault(city: &City) -> JetStreamVault {
         connection: Connection::new(city.urls().to_vec(), "test"),
         replicas: 1,
         expected_log_id: None,
+        replaced_by: None,
     };
     let master = files::read_secret(&city.secret("keys/vault-master.key")).expect("a key");
     let keys = VaultKeys::only(VaultKey::Master(master));

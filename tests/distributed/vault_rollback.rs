@@ -44,7 +44,7 @@ impl Life {
 }
 
 /// Runs `citycode` as a user of the servers; returns whether it succeeded, and its output.
-async fn citycode_as(city: &City, user: &str, words: &[&str]) -> (bool, String) {
+pub(crate) async fn citycode_as(city: &City, user: &str, words: &[&str]) -> (bool, String) {
     let config = city.config_of(user);
     let mut command = tokio::process::Command::new(program("citycode"));
     command
@@ -56,20 +56,20 @@ async fn citycode_as(city: &City, user: &str, words: &[&str]) -> (bool, String) 
     (ran.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
-async fn succeeds(city: &City, user: &str, words: &[&str]) -> String {
+pub(crate) async fn succeeds(city: &City, user: &str, words: &[&str]) -> String {
     let (done, said) = citycode_as(city, user, words).await;
     assert!(done, "{words:?}: {said}");
     said
 }
 
 /// Checks that a command fails with all of these reasons.
-async fn is_refused(city: &City, user: &str, words: &[&str], reasons: &[&str]) {
+pub(crate) async fn is_refused(city: &City, user: &str, words: &[&str], reasons: &[&str]) {
     let (done, said) = citycode_as(city, user, words).await;
     let says_all = reasons.iter().all(|reason| said.contains(reason));
     assert!(!done && says_all, "{words:?}: {said}");
 }
 
-async fn delete_stream(city: &City, stream: &str) {
+pub(crate) async fn delete_stream(city: &City, stream: &str) {
     let client = async_nats::connect(city.urls().to_vec()).await.expect("a connection");
     let deleted = ask_as_allowed(&client, &format!("$JS.API.STREAM.DELETE.{stream}"), "").await;
     assert_eq!(deleted["success"], true, "{deleted}");
@@ -80,7 +80,7 @@ async fn restore_vault(city: &City, backup: &str) {
     succeeds(city, "backup", &["vault", "bring-back", "--from", backup]).await;
 }
 
-async fn issuer_is_refused(city: &City, name: &str, reasons: &[&str]) {
+pub(crate) async fn issuer_is_refused(city: &City, name: &str, reasons: &[&str]) {
     let started = city.try_launch(&issuer(), name, free_port(), city.urls(), "").await;
     let Err(StartError::Ended { status, said }) = started else {
         panic!("{name} starts");
@@ -203,7 +203,9 @@ async fn r03_a_lost_vault_is_recreated_once_and_every_live_code_is_suspended_fir
     refused(&[], &["the part `vault` is missing", &format!("--begin-anew {anew}")]).await;
     let other = format!("vault={}", "0b".repeat(16));
     refused(&["--begin-anew", &other], &["another one", log_id.trim()]).await;
-    refused(&["--begin-anew", &log_anew], &["only the part `vault`"]).await;
+    refused(&["--begin-anew", &log_anew], &["the servers have no vault"]).await;
+    let scans_anew = format!("scans={}", log_id.trim());
+    refused(&["--begin-anew", &scans_anew], &["only the parts `vault` and `log`"]).await;
     let words = with(&["--begin-anew", &anew]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     succeeds(&city, "provision", &words).await;

@@ -1,5 +1,7 @@
 //! Channels that may act for a person only with an identity provider's assertion (`needs_assertion` in the policy).
 
+mod command_line;
+
 use std::path::Path;
 
 use citycode_policy_file::SHANGHAI;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use citycode_service_kit::clock::{Clock as _, SystemClock};
 use citycode_testkit::{Draw, IdNumbers, Process, eventually};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -130,7 +131,7 @@ async fn settled(town: &Town, url: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_during_audits_exports_and_publishing_changes_no_result() {
     let mut numbers = IdNumbers::new(77);
-    let today = jiff::Timestamp::now();
+    let today = jiff::Timestamp::from_second(SystemClock::new().now().0).expect("a time of this century");
     let town = Town {
         folder: tempfile::tempdir().expect("a folder"),
         people: (0..PEOPLE)

@@ -70,10 +70,12 @@ async fn reply(mut stream: TcpStream, answer: Answer, taken: &AtomicUsize) -> st
         request.push(stream.read_u8().await?);
     }
     stream.write_all(answer.beginning()).await?;
-    while matches!(answer, Answer::Endless | Answer::EndlessLine) {
+    if matches!(answer, Answer::Endless | Answer::EndlessLine) {
         let chunk = [b'7'; 64 << 10];
-        stream.write_all(&chunk).await?;
-        taken.fetch_add(chunk.len(), Ordering::SeqCst);
+        loop {
+            stream.write_all(&chunk).await?;
+            taken.fetch_add(chunk.len(), Ordering::SeqCst);
+        }
     }
     // What the command still sends is read, so that it receives the answer and no reset.
     while stream.read(&mut request).await? > 0 {}

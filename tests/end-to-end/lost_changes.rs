@@ -1,13 +1,14 @@
 //! An older copy of the data folder replaces the newest one: the start detects it, reports what is missing, and makes
 //! it safe once the operator accepts the loss. A crash is never mistaken for a loss.
 
+mod kills;
 mod older_parts;
 mod suspend_unknown;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use citycode_testkit::{Draw, IdNumbers, Process, Running, StartError};
+use citycode_testkit::{IdNumbers, Process, Running, StartError};
 use serde_json::{Value, json};
 
 use crate::folders::{self, copy_folder};
@@ -15,8 +16,6 @@ use crate::server::{Server, binary};
 
 /// Time limit for a start on a loaded machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Number of kills; `CITYCODE_TEST_KILLS` overrides it.
-const KILLS: usize = 12;
 
 /// A data folder with its marks next to it, as an operator configures it.
 struct City {
@@ -264,47 +263,4 @@ async fn a_diverged_log_is_refused_and_a_missing_mark_is_reported() {
         said.contains("it diverged"),
         "the same positions, other changes: {said}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_9_is_not_mistaken_for_a_loss() {
-    let asked = std::env::var("CITYCODE_TEST_KILLS")
-        .ok()
-        .and_then(|kills| kills.parse().ok());
-    let kills = asked.unwrap_or(KILLS);
-    let city = City::new();
-    let mut numbers = IdNumbers::new(74);
-    let mut draw = Draw::new(75);
-    let people: Vec<String> = (0..20)
-        .map(|_| numbers.aged(40, jiff::civil::date(2026, 1, 1)))
-        .collect();
-    for _ in 0..kills {
-        // A start that is refused panics here.
-        let server = city.start().await;
-        let stop_after = u16::from_le_bytes(draw.bytes()) % 64;
-        let mut answered = 0;
-        'busy: loop {
-            for person in &people {
-                if answered >= stop_after {
-                    break 'busy;
-                }
-                server.register(person).await;
-                issue(&server, person).await;
-                answered += 1;
-            }
-        }
-        // Some changes are in flight when the process is killed.
-        let pending = people.iter().map(|person| {
-            let request = json!({ "kind": "sampling", "id_number": person, "channel": "app" });
-            let server = &server;
-            async move { server.call("issue", &request).await.is_some() }
-        });
-        let killed = async {
-            tokio::task::yield_now().await;
-            server.process.sigkill();
-        };
-        tokio::join!(futures::future::join_all(pending), killed);
-        server.process.kill_9().await;
-    }
-    city.start().await.stop().await;
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use citycode_testkit::{IdNumbers, Running, StartError};
+use citycode_testkit::{IdNumbers, Process, Running, StartError};
 use serde_json::json;
 
 use crate::folders::{self, copy_folder};
@@ -151,6 +151,13 @@ async fn a_lost_log_is_not_silently_recreated_and_its_signing_keys_are_retired()
     let server = city.started(&["--begin-anew", &anew]).await;
     assert_ne!(city.log_id(), lost);
     assert_eq!(signing("keys/retired"), old_keys);
+    for retired in ["keys/retired/list-names.key", "keys/retired/log-signing.key"] {
+        assert!(city.data.join(retired).exists(), "{retired}");
+    }
+    // Its checkpoints are signed from the start, and not compared with those of the lost log.
+    assert!(city.data.join("log-trees.set-aside-1").is_dir());
+    let health = server.get_text("/health/ready").await;
+    assert!(!health.contains("no checkpoint is signed"), "{health}");
     assert!(signing("keys").iter().all(|name| !old_keys.contains(name)));
     for code in &city.codes {
         let decision = server.decision(code).await;
@@ -161,7 +168,18 @@ async fn a_lost_log_is_not_silently_recreated_and_its_signing_keys_are_retired()
     assert_eq!(server.decision(&new).await, "admit/ok");
     server.stop().await;
     city.refused(&["--begin-anew", &anew]).await;
-    city.started(&[]).await.stop().await;
+    let server = city.started(&[]).await;
+    let mut command = tokio::process::Command::new(binary());
+    command.args(["log", "check", "--server", server.process.url(), "--token-file"]);
+    command.arg(city.data.join("admin.token"));
+    let checked = Process::output(&mut command).await.expect("it runs");
+    assert_eq!(
+        checked.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&checked.stdout)
+    );
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

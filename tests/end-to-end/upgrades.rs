@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use citycode_service_kit::clock::{Clock as _, SystemClock};
 use citycode_testkit::{Process, eventually_some};
 use serde_json::{Value, json};
 
@@ -116,7 +117,10 @@ async fn a_folder_from_before_audits_is_upgraded_under_load_and_its_past_is_audi
     assert_eq!((exit, &said["code_id"]), (0, &json!(code_id)), "{said}");
 
     // Scans of the older release have no basis; those since the upgrade are recomputed.
-    let to = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24)).to_string();
+    let tomorrow = SystemClock::new().now().0 + 24 * 3_600;
+    let to = jiff::Timestamp::from_second(tomorrow)
+        .expect("a time of this century")
+        .to_string();
     let audit = ["audit", "run", "--from", then, "--to", &to];
     let result = eventually_some("the scans since the upgrade are recorded", PATIENCE, || async {
         let (exit, result) = older.citycode(&server, &[&audit, &purpose[..]].concat()).await;

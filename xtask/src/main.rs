@@ -14,6 +14,7 @@ mod citations;
 mod deploy;
 mod findings;
 mod fuzz;
+mod kills;
 mod map;
 mod mutants;
 mod pages;
@@ -44,6 +45,8 @@ usage: cargo xtask COMMAND
   screenshots             a picture of every page in both languages and views, in target/screenshots
   fuzz [TARGET…] [--seconds N] [--list]
                           runs the fuzz targets of fuzz/Cargo.toml, each for N seconds (default 20)
+  kills [N]               kills a running system N times (default 1000) while it takes writes; no start may be refused;
+                          takes half an hour
   mutants CRATE [--again] [--file GLOB]…
                           the share of planted faults that the crate's own tests catch; takes an hour
                           (--again: only those that the last run did not catch)
@@ -79,6 +82,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "pages" => pages::command(&workspace, rest),
         "screenshots" => no_arguments(rest).and_then(|()| pages::screenshots(&workspace)),
         "fuzz" => fuzz::command(&workspace, rest),
+        "kills" => kills::command(&workspace, rest),
         "mutants" => mutants::command(&workspace, rest),
         "tools" => no_arguments(rest).and_then(|()| tools::ensure(&workspace)),
         other => bail!("unknown command {other:?}\n\n{USAGE}"),

@@ -8,7 +8,6 @@
 //! The file may be removed while the process is stopped: devices have to be paired again then, and sessions that were
 //! ended before their expiry would be valid again, so `keys/session.key` has to be removed with it.
 
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,8 +57,7 @@ impl EmbeddedRecords {
     }
 
     fn with_limit(path: &Path, most: Option<u64>) -> Result<Self, Unavailable> {
-        create_private(path)?;
-        let database = Database::create(path).map_err(failed)?;
+        let database = citycode_database_file::create(path).map_err(failed)?;
         let transaction = database.begin_write().map_err(failed)?;
         transaction.open_table(RECORDS).map_err(failed)?;
         transaction.open_table(EXPIRY).map_err(failed)?;
@@ -222,13 +220,6 @@ fn remove_expired(
 
 fn count_of(counts: &impl redb::ReadableTable<u8, u64>, table: u8) -> Result<u64, Unavailable> {
     Ok(counts.get(table).map_err(failed)?.map_or(0, |count| count.value()))
-}
-
-/// Creates the file for its owner alone; redb would let others read it.
-fn create_private(path: &Path) -> Result<(), Unavailable> {
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    options.open(path).map(drop).map_err(failed)
 }
 
 fn failed(error: impl std::fmt::Display) -> Unavailable {

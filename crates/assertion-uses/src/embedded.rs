@@ -61,7 +61,7 @@ impl EmbeddedAssertionUses {
     /// # Errors
     /// As [`EmbeddedAssertionUses::open`].
     pub fn with_capacity(path: &Path, key: UsesKey, takes_from: Option<i64>, most: u64) -> Result<Self, Unavailable> {
-        let database = Database::create(path).map_err(failed)?;
+        let database = citycode_database_file::create(path).map_err(failed)?;
         let transaction = database.begin_write().map_err(failed)?;
         {
             let check = key.check(&[0; 16]);

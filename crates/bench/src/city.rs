@@ -107,6 +107,7 @@ async fn dependencies(config: &jetstream::Config, partitions: u16) -> Result<Dep
         connection: config.connection.clone(),
         replicas: config.replicas,
         expected_log_id: Some(log_id.0),
+        replaced_by: None,
     };
     let master = VaultKeys::only(VaultKey::Master(Zeroizing::new(OsEntropy.array())));
     let new = NewVault {

@@ -9,6 +9,7 @@
 //! partitions <decimal>
 //! buckets_per_partition <decimal>
 //! hash_version <decimal>
+//! replaces <32 hex digits>          only if the log was created in place of this lost one
 //! checksum <64 hex digits: BLAKE3 of all lines before this one>
 //! ```
 
@@ -30,6 +31,8 @@ pub(crate) struct Manifest {
     pub(crate) log_id: LogId,
     pub(crate) layout: Layout,
     pub(crate) minimum_reader: ReaderVersion,
+    /// The lost log in whose place it was created.
+    pub(crate) replaces: Option<LogId>,
 }
 
 impl Manifest {
@@ -38,12 +41,14 @@ impl Manifest {
             log_id,
             layout,
             minimum_reader,
+            replaces,
         } = self;
+        let replaces = replaces.map_or_else(String::new, |lost| format!("replaces {lost}\n"));
         let (partitions, buckets) = (layout.partitions(), layout.buckets_per_partition());
         let hash_version = layout.hash_version();
         let body = format!(
             "{TITLE}\nformat {FORMAT}\nminimum_reader {minimum_reader}\nlog_id {log_id}\npartitions {partitions}\n\
-             buckets_per_partition {buckets}\nhash_version {hash_version}\n"
+             buckets_per_partition {buckets}\nhash_version {hash_version}\n{replaces}"
         );
         let checksum = blake3::hash(body.as_bytes()).to_hex();
         format!("{body}checksum {checksum}\n")
@@ -70,6 +75,9 @@ impl Manifest {
         let log_id = value("log_id")?;
         let (partitions, buckets) = (number(value("partitions")?)?, number(value("buckets_per_partition")?)?);
         let hash_version = number(value("hash_version")?)?;
+        // Only a log that was created in place of a lost one has this line.
+        let has_replaces = text.lines().any(|line| line.starts_with("replaces "));
+        let replaces = has_replaces.then(|| value("replaces")).transpose()?;
         let checksum = value("checksum")?;
         let body = text.rfind("checksum ").map_or(text, |start| &text[..start]);
         if blake3::hash(body.as_bytes()).to_hex().as_str() != checksum {
@@ -78,10 +86,12 @@ impl Manifest {
         let small = |number: u32| u16::try_from(number).map_err(|_| bad("a number is too large"));
         let layout = Layout::from_parts(small(partitions)?, buckets, small(hash_version)?)
             .map_err(|error| bad(&error.to_string()))?;
+        let id = |hex: &str| log_id_from_hex(hex).ok_or_else(|| bad("a log id is malformed"));
         Ok(Self {
-            log_id: log_id_from_hex(&log_id).ok_or_else(|| bad("the log id is malformed"))?,
+            log_id: id(&log_id)?,
             layout,
             minimum_reader,
+            replaces: replaces.as_deref().map(id).transpose()?,
         })
     }
 
@@ -125,6 +135,7 @@ mod tests {
             log_id: LogId([0xa1; 16]),
             layout: Layout::default(),
             minimum_reader: ReaderVersion::CURRENT,
+            replaces: None,
         }
     }
 
@@ -145,7 +156,10 @@ mod tests {
 
     #[test]
     fn a_manifest_round_trips() {
-        assert_eq!(Manifest::from_text(&manifest().to_text()).unwrap(), manifest());
+        for replaces in [None, Some(LogId([0xb2; 16]))] {
+            let manifest = Manifest { replaces, ..manifest() };
+            assert_eq!(Manifest::from_text(&manifest.to_text()).unwrap(), manifest);
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct NewLog {
     pub layout: Layout,
     /// Its minimum reader version: [`ReaderVersion::CURRENT`] unless it is a copy of an earlier release's log.
     pub minimum_reader: ReaderVersion,
+    /// The lost log in whose place it was created, if it is a copy of such a log.
+    pub replaces: Option<LogId>,
 }
 
 impl NewLog {
@@ -36,6 +38,7 @@ impl NewLog {
             log_id,
             layout,
             minimum_reader: ReaderVersion::CURRENT,
+            replaces: None,
         }
     }
 
@@ -44,11 +47,13 @@ impl NewLog {
             log_id,
             layout,
             minimum_reader,
+            replaces,
         } = self;
         Manifest {
             log_id,
             layout,
             minimum_reader,
+            replaces,
         }
     }
 }
@@ -183,12 +188,10 @@ pub(crate) fn open(folder: &Path, config: &Config, wrap: Wrap<'_>) -> Result<Ope
         });
     }
     let health = Arc::new(FileHealth::default());
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path)?;
+    if known.is_none() {
+        citycode_database_file::prepare(&path)?;
+    }
+    let file = File::options().read(true).write(true).open(&path)?;
     let inner = wrap(Box::new(redb::backends::FileBackend::new(file)?));
     let guarded = GuardedFile::new(inner, Arc::clone(&health));
     let database = Database::builder()

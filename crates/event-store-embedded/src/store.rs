@@ -35,6 +35,8 @@ const GROUP_COMMITS: usize = 1_024;
 pub(crate) struct Shared {
     folder: PathBuf,
     log_id: LogId,
+    /// The lost log in whose place the log was created.
+    replaces: Option<LogId>,
     pub(crate) layout: Layout,
     minimum_reader: AtomicU32,
     /// Serialises changes of the minimum reader version.
@@ -187,6 +189,7 @@ impl Shared {
         if to > self.minimum_reader() {
             let raised = Manifest {
                 log_id: self.log_id,
+                replaces: self.replaces,
                 layout: self.layout,
                 minimum_reader: to,
             };
@@ -276,6 +279,7 @@ impl EmbeddedEventStore {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             log_id: manifest.log_id,
+            replaces: manifest.replaces,
             layout: manifest.layout,
             minimum_reader: AtomicU32::new(manifest.minimum_reader.0),
             raising: Mutex::new(()),
@@ -347,6 +351,10 @@ impl Drop for EmbeddedEventStore {
 impl EventStore for EmbeddedEventStore {
     fn log_id(&self) -> LogId {
         self.shared.log_id
+    }
+
+    fn parts_log_id(&self) -> LogId {
+        self.shared.replaces.unwrap_or(self.shared.log_id)
     }
 
     fn layout(&self) -> Layout {

@@ -26,6 +26,8 @@ pub struct NewLog {
     pub layout: Layout,
     /// Its minimum reader version: [`ReaderVersion::CURRENT`] unless it is a copy of an earlier release's log.
     pub minimum_reader: ReaderVersion,
+    /// The lost log in whose place it is created: the log that vault, scan records and other parts name as theirs.
+    pub replaces: Option<LogId>,
 }
 
 impl NewLog {
@@ -36,6 +38,7 @@ impl NewLog {
             log_id,
             layout,
             minimum_reader: ReaderVersion::CURRENT,
+            replaces: None,
         }
     }
 }

@@ -94,6 +94,11 @@ impl LogConnection {
         self.manifest.log_id
     }
 
+    /// The log that the parts beside this one name as theirs.
+    pub(crate) fn parts_log_id(&self) -> LogId {
+        self.manifest.replaces.unwrap_or(self.manifest.log_id)
+    }
+
     pub(crate) fn layout(&self) -> &Layout {
         &self.manifest.layout
     }

@@ -25,6 +25,7 @@
 //!
 //! The crate does not interpret events, and does not manage credentials or the servers' configuration (deployment).
 
+mod accounts;
 mod appender;
 mod commit_reader;
 mod config;
@@ -48,11 +49,12 @@ pub mod subjects;
 mod subscription;
 mod tails;
 
+pub use accounts::{existing_layout, partitions_of_accounts};
 pub use citycode_jetstream::{Connection, Credentials, SettingMismatch};
 pub use config::{Config, Durability, NewLog};
 pub use durability::DurabilityError;
 pub use open::OpenError;
 pub use probes::ProbeAnswers;
-pub use provision::{ProvisionError, provision};
+pub use provision::{ProvisionError, Remains, provision, remains};
 pub use settings::Settings;
 pub use store::JetStreamEventStore;

@@ -8,6 +8,7 @@
 //! citycode.buckets_per_partition  <decimal>
 //! citycode.hash_version           <decimal>
 //! citycode.partition              <decimal: the partition of this stream>
+//! citycode.replaces               <32 hex digits>, only if the log was created in place of this lost one
 //! ```
 //! Keys that the server adds (`_nats.…`) are not part of it.
 //!
@@ -29,6 +30,8 @@ pub(crate) struct Manifest {
     pub(crate) log_id: LogId,
     pub(crate) layout: Layout,
     pub(crate) minimum_reader: ReaderVersion,
+    /// The lost log in whose place it was created.
+    pub(crate) replaces: Option<LogId>,
 }
 
 /// Why this program cannot use the metadata as a manifest.
@@ -56,8 +59,10 @@ impl Manifest {
             ("hash_version", self.layout.hash_version().to_string()),
             ("partition", partition.0.to_string()),
         ];
+        let replaces = self.replaces.map(|lost| ("replaces", lost.to_string()));
         entries
             .into_iter()
+            .chain(replaces)
             .map(|(name, value)| (format!("citycode.{name}"), value))
             .collect()
     }
@@ -83,12 +88,13 @@ impl Manifest {
         if minimum_reader > ReaderVersion::CURRENT {
             return Err(ManifestInvalid::OtherVersion { format, minimum_reader });
         }
-        let log_id = HEXLOWER
-            .decode(value("log_id")?.as_bytes())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(LogId)
-            .ok_or_else(|| bad("the log id is malformed"))?;
+        let id = |text: &String| {
+            let bytes = HEXLOWER.decode(text.as_bytes()).ok();
+            let bytes: Option<[u8; 16]> = bytes.and_then(|bytes| bytes.try_into().ok());
+            bytes.map(LogId).ok_or_else(|| bad("a log id is malformed"))
+        };
+        let log_id = id(value("log_id")?)?;
+        let replaces = metadata.get("citycode.replaces").map(id).transpose()?;
         let small =
             |name: &str| u16::try_from(number(name)?).map_err(|_| bad(&format!("`citycode.{name}` is too large")));
         let layout = Layout::from_parts(
@@ -104,6 +110,7 @@ impl Manifest {
             log_id,
             layout,
             minimum_reader,
+            replaces,
         })
     }
 }
@@ -117,6 +124,7 @@ mod tests {
             log_id: LogId([0xa1; 16]),
             layout: Layout::default(),
             minimum_reader: ReaderVersion::CURRENT,
+            replaces: None,
         }
     }
 
@@ -124,6 +132,10 @@ mod tests {
     fn a_manifest_round_trips_and_belongs_to_its_partition_only() {
         let metadata = manifest().to_metadata(Partition(3));
         assert_eq!(Manifest::from_metadata(&metadata, Partition(3)), Ok(manifest()));
+        let replaces = Some(LogId([0xb2; 16]));
+        let replacing = Manifest { replaces, ..manifest() };
+        let metadata_of_it = replacing.to_metadata(Partition(3));
+        assert_eq!(Manifest::from_metadata(&metadata_of_it, Partition(3)), Ok(replacing));
         assert!(Manifest::from_metadata(&metadata, Partition(4)).is_err());
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use citycode_event_store::{LogId, Partition};
+use citycode_event_store::{Layout, LogId, Partition};
 use citycode_jetstream::Client;
 
 use crate::config::{Config, NewLog};
@@ -37,6 +37,43 @@ impl ProvisionError {
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Open(error) if error.may_pass())
     }
+}
+
+/// What the servers have of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains {
+    /// Its identity.
+    pub log_id: LogId,
+    /// The lost log in whose place it was created.
+    pub replaces: Option<LogId>,
+    /// The missing partitions.
+    pub missing: Vec<Partition>,
+    /// Whether an existing partition has commits.
+    pub has_commits: bool,
+}
+
+/// What the servers have of a log with this layout; `None` if they have none of its partitions.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn remains(config: &Config, layout: Layout) -> Result<Option<Remains>, OpenError> {
+    let client = open::connect(config, &Arc::default()).await?;
+    let (mut found, mut missing) = (None, Vec::new());
+    for partition in layout.all_partitions() {
+        let Some(info) = open::partition_info(&client, partition).await? else {
+            missing.push(partition);
+            continue;
+        };
+        let manifest = open::read_manifest(&info, partition)?;
+        let (_, has_commits) = found.get_or_insert((manifest, false));
+        *has_commits |= info.state.last_seq > 0;
+    }
+    Ok(found.map(|(manifest, has_commits)| Remains {
+        log_id: manifest.log_id,
+        replaces: manifest.replaces,
+        missing,
+        has_commits,
+    }))
 }
 
 /// Creates the log if there is none, or completes an interrupted creation. Returns the log's identity, which is that of
@@ -82,6 +119,7 @@ fn agreed_manifest(
             log_id: new.log_id,
             layout: new.layout,
             minimum_reader: new.minimum_reader,
+            replaces: new.replaces,
         });
     };
     let manifest = open::read_manifest(info, partition)?;

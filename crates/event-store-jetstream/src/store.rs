@@ -87,6 +87,10 @@ impl EventStore for JetStreamEventStore {
         self.connection.log_id()
     }
 
+    fn parts_log_id(&self) -> LogId {
+        self.connection.parts_log_id()
+    }
+
     fn layout(&self) -> Layout {
         *self.connection.layout()
     }

@@ -164,6 +164,10 @@ impl EventStore for LogWithHistory {
         self.log.log_id()
     }
 
+    fn parts_log_id(&self) -> LogId {
+        self.log.parts_log_id()
+    }
+
     fn layout(&self) -> Layout {
         self.log.layout()
     }

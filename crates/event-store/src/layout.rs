@@ -115,6 +115,9 @@ fn bucket_of_declarations(stream: &StreamName) -> Option<BucketId> {
 }
 
 impl Layout {
+    /// Most partitions of a log.
+    pub const MAX_PARTITIONS: u16 = MAX_PARTITIONS;
+
     /// A layout with the current hash version.
     pub fn new(partitions: u16, buckets_per_partition: u32) -> Result<Self, LayoutInvalid> {
         Self::from_parts(partitions, buckets_per_partition, HASH_VERSION)

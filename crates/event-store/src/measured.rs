@@ -74,6 +74,10 @@ impl<C: Fn() -> Duration + Send + Sync + 'static> EventStore for MeasuredLog<C> 
         self.log.log_id()
     }
 
+    fn parts_log_id(&self) -> LogId {
+        self.log.parts_log_id()
+    }
+
     fn layout(&self) -> Layout {
         self.log.layout()
     }

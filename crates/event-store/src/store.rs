@@ -125,6 +125,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// The identity of the log.
     fn log_id(&self) -> LogId;
 
+    /// The identity of the log by which vault, scan records and other parts beside it name the log to which they belong:
+    /// its own, or that of the lost log in whose place this log was created.
+    fn parts_log_id(&self) -> LogId {
+        self.log_id()
+    }
+
     /// The layout of the log.
     fn layout(&self) -> Layout;
 

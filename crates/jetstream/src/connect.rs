@@ -113,13 +113,27 @@ pub async fn connect(
     on_event: impl Fn(&Event) + Send + Sync + 'static,
 ) -> Result<Client, ConnectError> {
     let repeated = AtomicU64::new(0);
+    connect_unlogged(connection, move |event| {
+        log_event(event, &repeated);
+        on_event(event);
+    })
+    .await
+}
+
+/// As [`connect`], but events are not logged: for a caller that provokes refusals of the server.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect_unlogged(
+    connection: &Connection,
+    on_event: impl Fn(&Event) + Send + Sync + 'static,
+) -> Result<Client, ConnectError> {
     let mut options = ConnectOptions::new()
         .name(&connection.client_name)
         .ping_interval(PING_INTERVAL)
         .subscription_capacity(connection.subscription_capacity)
         .max_reconnects(None)
         .event_callback(move |event| {
-            log_event(&event, &repeated);
             on_event(&event);
             std::future::ready(())
         });

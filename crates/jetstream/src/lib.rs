@@ -14,4 +14,4 @@ pub mod snapshot;
 pub use settings::SettingMismatch;
 
 pub use client::{ApiClient, Client, OWN_API};
-pub use connect::{ClientIdentity, ConnectError, Connection, Credentials, connect, inbox_prefix};
+pub use connect::{ClientIdentity, ConnectError, Connection, Credentials, connect, connect_unlogged, inbox_prefix};

@@ -135,13 +135,18 @@ pub fn stream_private(path: &Path, write: impl FnOnce(&mut dyn io::Write) -> io:
     std::fs::rename(&temporary, path)
 }
 
-/// Creates a file with mode 0600 that must not exist yet (`O_EXCL`, so that no planted file or link is followed) and
-/// makes it durable.
+/// Creates a file with mode 0600 that must not exist yet (no planted file or link is followed) and makes it durable. A
+/// crash leaves the whole file or none, and possibly a temporary one, which is never read.
 ///
 /// # Errors
 /// [`FileError::Io`], with `AlreadyExists` inside if it exists.
 pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    write_new(path, bytes, PRIVATE_FILE_MODE)?;
+    let temporary = temporary_beside(path);
+    // Unlike a rename, a link replaces nothing.
+    let written = write_new(&temporary, bytes, PRIVATE_FILE_MODE)
+        .and_then(|()| std::fs::hard_link(&temporary, path).map_err(io_error("create", path)));
+    let _ = std::fs::remove_file(&temporary);
+    written?;
     sync_parent(path)
 }
 
@@ -289,6 +294,31 @@ mod tests {
             "{error}"
         );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// A key of which a kill left a part would be refused at every later start.
+    #[test]
+    fn a_private_file_has_its_name_only_once_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let (seen, bytes) = (path.clone(), vec![7u8; 4 << 20]);
+        let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = std::sync::Arc::clone(&done);
+        let watcher = std::thread::spawn(move || {
+            while !stop.load(std::sync::atomic::Ordering::Acquire) {
+                if let Ok(found) = std::fs::metadata(&seen) {
+                    assert_eq!(found.len(), 4 << 20);
+                }
+            }
+        });
+        create_private(&path, &bytes).unwrap();
+        done.store(true, std::sync::atomic::Ordering::Release);
+        watcher.join().unwrap();
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "no temporary is left"
+        );
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl EmbeddedVault {
     pub fn open(folder: &Path, master: &Zeroizing<[u8; 32]>, random: FillRandom) -> Result<Self, VaultError> {
         std::fs::create_dir_all(folder).map_err(|error| VaultError::Unavailable(error.to_string()))?;
         let keys = PageKeys::open(&folder.join(KEYS_FILE), master, &random)?;
-        let database = Database::create(folder.join(DATABASE_FILE)).map_err(rows::unavailable)?;
+        let database = citycode_database_file::create(&folder.join(DATABASE_FILE)).map_err(rows::unavailable)?;
         Self::over(keys, database, master, random)
     }
 

@@ -11,7 +11,8 @@
 //!         $KV.CC_VAULT.i.keys     the tag key
 //!         $KV.CC_VAULT.p.keys     the key that holders are hashed with to find their page
 //!         $KV.CC_VAULT.r.keys     the reasons key: HMAC(reasons key, salt) seals officers' reasons about a person
-//!         $KV.CC_VAULT.p.mark     one entry: up to where in each partition of the log erasures were applied
+//!         $KV.CC_VAULT.p.mark     up to where in each partition of the log erasures were applied; a log that replaced
+//!                                 the vault's lost one has an entry of its own
 //! message version:u8(2)  wrapping key's id:8  wrapped page key:60  sealed entries
 //!         version:u8(1)  wrapped page key:60  sealed entries             of format 1, read and never written
 //! ```
@@ -51,6 +52,7 @@ use citycode_domain::ids::{HolderId, NameChangeId};
 use citycode_domain::name::PersonName;
 use citycode_jetstream::Connection;
 use citycode_jetstream::api::{self, ApiError};
+use data_encoding::HEXLOWER;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
@@ -90,6 +92,8 @@ pub struct VaultConfig {
     pub replicas: u8,
     /// The log to which the vault must belong, if the caller knows it.
     pub expected_log_id: Option<[u8; 16]>,
+    /// The log whose positions the mark of erasures states, if it was created in place of the vault's lost log.
+    pub replaced_by: Option<[u8; 16]>,
 }
 
 /// The vault of a city. Any number of processes may call every method concurrently.
@@ -102,6 +106,8 @@ pub struct JetStreamVault {
     /// The key under which officers' reasons are sealed; `None` if this service does not have it.
     reasons: Option<hmac::Key>,
     origin: Origin,
+    /// The entry of the mark of erasures.
+    mark_entry: Vec<u8>,
     random: FillRandom,
     /// Permits for concurrent changes; see [`CHANGES_AT_ONCE`].
     changes: Semaphore,
@@ -447,20 +453,20 @@ impl Vault for JetStreamVault {
 
     async fn erased_up_to(&self) -> Result<Option<Vec<u64>>, VaultError> {
         let page = self.pages.read(MARK).await?;
-        let mark = page.entries.get(MARK_ENTRY).map(sequences_in);
+        let mark = page.entries.get(&self.mark_entry).map(sequences_in);
         mark.transpose()
     }
 
     async fn note_erased_up_to(&self, from: Option<&[u64]>, reached: &[u64]) -> Result<bool, VaultError> {
         let bytes: Vec<u8> = reached.iter().flat_map(|sequence| sequence.to_be_bytes()).collect();
         let note = |entries: &mut Entries| {
-            let stands = entries.get(MARK_ENTRY).map(sequences_in).transpose();
+            let stands = entries.get(&self.mark_entry).map(sequences_in).transpose();
             match stands {
                 // Either this very mark, whose response was lost, or the value that the caller read.
                 Ok(stands) if stands.as_deref() == Some(reached) => (false, Ok(true)),
                 Ok(stands) if stands.as_deref() == from => {
-                    entries.remove(MARK_ENTRY);
-                    entries.insert(MARK_ENTRY, &bytes);
+                    entries.remove(&self.mark_entry);
+                    entries.insert(&self.mark_entry, &bytes);
                     (true, Ok(true))
                 }
                 Ok(_) => (false, Ok(false)),
@@ -479,6 +485,13 @@ const MARK: PageId = PageId {
     name: PageName::Mark,
 };
 const MARK_ENTRY: &[u8] = b"erased up to";
+
+/// The entry of the mark in positions of the vault's own log, or of the log that replaced it. The mark of a lost log says
+/// nothing about its replacement, which starts without one.
+fn mark_entry(replaced_by: Option<[u8; 16]>) -> Vec<u8> {
+    let log = replaced_by.map_or_else(String::new, |log_id| format!(" in {}", HEXLOWER.encode(&log_id)));
+    [MARK_ENTRY, log.as_bytes()].concat()
+}
 
 fn sequences_in(bytes: &[u8]) -> Result<Vec<u64>, VaultError> {
     let (sequences, rest) = bytes.as_chunks::<8>();

@@ -53,7 +53,7 @@ pub enum BindingError {
 /// [`BindingError`]; the database is unchanged.
 pub fn open(path: &Path, log_id: &[u8; 16], how: ForLog) -> Result<Database, BindingError> {
     let database = if how == ForLog::Make {
-        Database::create(path).map_err(file)?
+        citycode_database_file::create(path).map_err(file)?
     } else {
         require(path)?;
         Database::open(path).map_err(file)?

@@ -26,7 +26,7 @@ use crate::commands::{
     policy::PolicyArgs,
     present::PresentArgs,
     register::RegisterArgs,
-    relate::RelateArgs,
+    relate::{RelateArgs, UnrelateArgs},
     rename::RenameArgs,
     report_loss::ReportLossArgs,
     reprint::ReprintArgs,
@@ -121,7 +121,7 @@ pub(crate) enum Command {
     /// Record a family relationship.
     Relate(RelateArgs),
     /// End a family relationship; the family codes that depend on it are revoked.
-    Unrelate(RelateArgs),
+    Unrelate(UnrelateArgs),
     /// Issue a code; a valid earlier one is superseded in the same instant.
     Issue(IssueArgs),
     /// Print what the phone displays now: the code with a fresh proof.
@@ -203,17 +203,19 @@ mod tests {
             "demo",
             "register --id-number N --name S --disability --group G --channel C",
             "relate --guardian N --dependent M",
-            "unrelate --guardian N --dependent M",
+            "unrelate --guardian N --dependent M --channel C --assertion @F",
+            "relate --guardian N --dependent M --channel C --guardian-assertion @F --dependent-assertion -",
             "issue --kind K --id-number N --channel C --guardian M --phone F --command-id 00000000-0000-0000-0000-000000000000 --out a.png",
             "present --token T --phone F --at 2022-08-31T00:00:00Z --out a.png",
             "reprint --kind K --id-number N --channel C --guardian M --out a.pdf",
-            "report-loss --kind K --id-number N --channel C --guardian M",
+            "report-loss --kind K --id-number N --channel C --guardian M --assertion @F",
             "revoke --kind K --id-number N --reason S --guardian M",
             "suspend --kind K --id-number N --reason S",
             "reinstate --kind K --id-number N --reason S",
             "rename --id-number N --name S --reason S",
             "standing --id-number N --set yellow --reason S",
             "codes --id-number N",
+            "codes --id-number N --channel C --assertion -",
             "erase --id-number N --yes",
             "verify --place P --code T --id-number N --device S --scan-id S --at 2022-08-31T00:00:00Z",
             "verify --place P --image F",
@@ -246,6 +248,7 @@ mod tests {
             "verify --place P --code T --image F",
             "history",
             "standing --id-number N --set blue --reason S",
+            "issue --kind K --id-number N --channel C --assertion a.b.c",
         ] {
             assert!(
                 Cli::try_parse_from(format!("citycode {line}").split(' ')).is_err(),

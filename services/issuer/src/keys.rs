@@ -25,6 +25,9 @@ use crate::ListNames;
 /// The file of the signing key that is announced next. Every other one is called `signing-ID.key`.
 const NEXT_KEY: &str = "signing-next.key";
 
+/// The length of its file.
+const SEED_BYTES: u64 = 32;
+
 /// The folder of private keys, mode 0700, files 0600.
 pub struct KeyFolder {
     folder: PathBuf,
@@ -95,6 +98,21 @@ impl KeyFolder {
         Ok(Some(SigningKey::from_seed(*files::read_secret(&path)?)))
     }
 
+    /// Removes a part of the next key, which a crash of an earlier release left. The log does not have that key, because
+    /// its file was whole before it was announced.
+    fn remove_torn_next(&self) -> Result<(), KeyFolderError> {
+        let path = self.folder.join(NEXT_KEY);
+        match std::fs::metadata(&path) {
+            Ok(file) if file.len() < SEED_BYTES => {
+                tracing::warn!(file = %path.display(), "a signing key that a crash left incomplete is replaced");
+                self.remove_next()
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Gives the file of the next key its final name, because the log has the key. After a crash before this, the
     /// file is loaded under its old name and this is repeated.
     fn rename_next(&self, key_id: KeyId) -> Result<(), KeyFolderError> {
@@ -138,6 +156,7 @@ impl SigningKeys {
     /// # Errors
     /// [`KeyFolderError`].
     pub fn load(folder: KeyFolder) -> Result<Self, KeyFolderError> {
+        folder.remove_torn_next()?;
         let private = folder
             .signing_keys()?
             .into_iter()

@@ -11,6 +11,7 @@
 //! | [`log`] | shows the message at a position of the log; declares it foreign |
 //! | [`witness`] | cosigns checkpoints of a log that only grew |
 
+mod accounts;
 pub mod archive;
 pub mod log;
 pub mod migrate;

@@ -16,6 +16,7 @@ use citycode_service_kit::telemetry;
 use clap::Args;
 use serde_json::json;
 
+use crate::accounts;
 use citycode_jetstream::OWN_API;
 
 use citycode_runtime::distributed::LOG_READERS_API;
@@ -127,6 +128,7 @@ pub(crate) struct New {
     log_id: LogId,
     layout: Layout,
     minimum_reader: ReaderVersion,
+    replaces: Option<LogId>,
 }
 
 impl Places {
@@ -137,6 +139,7 @@ impl Places {
             log_id: source.log_id(),
             layout: source.layout(),
             minimum_reader: source.minimum_reader(),
+            replaces: Some(source.parts_log_id()).filter(|lost| *lost != source.log_id()),
         };
         let target = self.reach.open_at(&self.to, Some(new), OWN_API).await?;
         Ok((source, target))
@@ -166,6 +169,7 @@ impl ServerArgs {
                 log_id: new.log_id,
                 layout: new.layout,
                 minimum_reader: new.minimum_reader,
+                replaces: new.replaces,
             }),
             ..embedded::Config::default()
         };
@@ -200,7 +204,9 @@ impl ServerArgs {
                 log_id: new.log_id,
                 layout: new.layout,
                 minimum_reader: new.minimum_reader,
+                replaces: new.replaces,
             };
+            accounts::check_target(&config, new.layout, place).await?;
             let provisioned = jetstream::provision(&config, &new).await;
             provisioned.map_err(|error| cannot_open(place, &error))?;
         }

@@ -29,6 +29,7 @@ use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::accounts::{self, Difference};
 use citycode_runtime::distributed::{ASSERTION_USES_KEY, QUERIES_KEY, SESSION_KEY, ServiceSettings};
 use citycode_runtime::up::BeginAnew;
 use citycode_runtime::wiring::StartError;
@@ -54,6 +55,10 @@ const NO_QUERIES: &str = "No stream of queries was created: [queries] has no see
 const NO_PAGES: &str = "No records of pages were created: [page_records] has no seed here, or the folder `keys` has no \
     session.key. Portals serve no pages before they exist: run `citycode secrets`, install the new accounts.conf on the \
     servers, and run this again.";
+/// Note after a lost log was replaced.
+const LOG_REPLACED: &str = "The log was created in place of the lost one: every code of the lost log is dead, and its \
+    signing keys sign nothing any more. Give every service an empty state folder before it starts; people are \
+    registered again with the same ID number.";
 /// The client name in the servers' monitoring.
 const CLIENT: &str = "citycode provision";
 
@@ -78,9 +83,10 @@ pub struct ProvisionArgs {
     /// Buckets of each day's registrations in new scan records, a power of two; they cannot be changed later.
     #[arg(long, default_value_t = 4_096)]
     scan_buckets: u32,
-    /// Create an empty vault although the log has commits, because the vault is lost and has no backup. The first
-    /// issuer suspends every valid code before it serves calls. LOGID, the log's identity, confirms it.
-    #[arg(long, value_name = "vault=LOGID", conflicts_with_all = ["no_vault", "import_follows"])]
+    /// Create a part that is lost and has no copy. `vault`: an empty one although the log has commits; the first issuer
+    /// suspends every valid code before it serves calls. `log`: a new one beside the vault; every code of the lost log is
+    /// dead, and people keep their holder ids. LOGID, the log's identity, confirms it.
+    #[arg(long, value_name = "PART=LOGID", conflicts_with_all = ["no_vault", "import_follows"])]
     begin_anew: Option<BeginAnew>,
     /// Create an empty vault although the log has commits, because `citycode vault import` imports its people next. No
     /// issuer serves calls before that.
@@ -129,27 +135,36 @@ pub async fn run(
     if args.raise_minimum_reader {
         return raise_minimum_reader(&log, output).await;
     }
-    let origin = lost::refuse(args, &settings, &log).await?;
-    let new = jetstream::NewLog::new(
-        LogId(entropy.array()),
-        Layout::new(args.partitions, Layout::default().buckets_per_partition())
-            .map_err(|error| not_made(error, "choose another number of partitions"))?,
-    );
-    let (log_id, minimum_reader) = provision_log(args, &log, &new).await?;
+    let layout = Layout::new(args.partitions, Layout::default().buckets_per_partition())
+        .map_err(|error| not_made(error, "choose another number of partitions"))?;
+    check_partitions(args, &log).await?;
+    let lost = lost::refuse(args, &settings, &log, layout).await?;
+    let new = jetstream::NewLog {
+        replaces: lost.replaces,
+        ..jetstream::NewLog::new(LogId(entropy.array()), layout)
+    };
+    let Log {
+        log_id,
+        parts,
+        minimum_reader,
+    } = provision_log(args, &log, &new).await?;
     provision_snapshots(args, &log).await?;
     if !args.no_vault {
-        provision_vault(args, &settings, (log_id, origin), &**entropy).await?;
+        provision_vault(args, &settings, (parts, lost.vault), &**entropy).await?;
     }
     if !args.no_scans {
-        provision_scans(args, &settings, log_id, clock, entropy).await?;
+        provision_scans(args, &settings, parts, clock, entropy).await?;
     }
     let is_new = log_id == new.log_id;
+    // A log that replaces a lost one is not the first: assertions were accepted before.
+    let is_first = is_new && lost.replaces.is_none();
     let assertions = !args.no_assertions
-        && provision_assertions(args, &settings, &log, (log_id, is_new), (clock, &**entropy)).await?;
-    let queries = provision_queries(args, &settings, log_id).await?;
+        && provision_assertions(args, &settings, &log, (parts, is_first), (clock, &**entropy)).await?;
+    let queries = provision_queries(args, &settings, parts).await?;
     let pages = !args.no_pages && provision_pages(args, &settings, &**entropy).await?;
     let whole = json!({
         "log_id": log_id.to_string(),
+        "replaces": Some(parts).filter(|lost| *lost != log_id).map(|lost| lost.to_string()),
         "new": is_new,
         "minimum_reader": minimum_reader.0,
         "vault": !args.no_vault,
@@ -160,28 +175,50 @@ pub async fn run(
     });
     let facts = [
         ("log", log_id.to_string()),
-        (
-            "made",
-            if is_new {
-                "now"
-            } else {
-                "before; it was checked and is unchanged"
-            }
-            .to_owned(),
-        ),
+        ("made", made(is_new).to_owned()),
         ("minimum reader version", demanded(minimum_reader)),
     ];
     if settings.log.nkey_file.is_some() {
         output::note(SEEDS_NO_LONGER_NEEDED);
     }
+    if lost.replaces.is_some() {
+        output::note(LOG_REPLACED);
+    }
     output.thing(&whole, &facts)
 }
 
-async fn provision_log(
-    args: &ProvisionArgs,
-    log: &jetstream::Config,
-    new: &jetstream::NewLog,
-) -> Result<(LogId, ReaderVersion), Failure> {
+fn made(is_new: bool) -> &'static str {
+    if is_new {
+        "now"
+    } else {
+        "before; it was checked and is unchanged"
+    }
+}
+
+/// Refuses a number of partitions that is not the log's, or not the one for which the servers' accounts were made.
+async fn check_partitions(args: &ProvisionArgs, log: &jetstream::Config) -> Result<(), Failure> {
+    let inspect = || accounts::inspect(log);
+    let found = retried(args.wait, inspect, jetstream::OpenError::may_pass).await;
+    let found = found.map_err(|error| unavailable("the event log cannot be inspected", &error))?;
+    match accounts::difference(found, args.partitions) {
+        None => Ok(()),
+        Some(Difference::Refused(why, fix)) => Err(not_made(why, &fix)),
+        Some(Difference::Unsafe(why)) => {
+            output::note(why);
+            Ok(())
+        }
+    }
+}
+
+/// The log on the servers.
+struct Log {
+    log_id: LogId,
+    /// The log to which the parts beside it belong.
+    parts: LogId,
+    minimum_reader: ReaderVersion,
+}
+
+async fn provision_log(args: &ProvisionArgs, log: &jetstream::Config, new: &jetstream::NewLog) -> Result<Log, Failure> {
     let made = retried(
         args.wait,
         || jetstream::provision(log, new),
@@ -192,7 +229,11 @@ async fn provision_log(
     // The log is opened as a service opens it, so that an error that would prevent its start is reported now.
     let opened = jetstream::JetStreamEventStore::open(log).await;
     let store = opened.map_err(|error| unavailable("the event log was created and cannot be used", &error))?;
-    Ok((log_id, store.minimum_reader()))
+    Ok(Log {
+        log_id,
+        parts: store.parts_log_id(),
+        minimum_reader: store.minimum_reader(),
+    })
 }
 
 async fn provision_snapshots(args: &ProvisionArgs, log: &jetstream::Config) -> Result<(), Failure> {
@@ -263,6 +304,7 @@ async fn provision_vault(
         connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
         replicas: servers.replicas(),
         expected_log_id: Some(log_id.0),
+        replaced_by: None,
     };
     let new = NewVault {
         vault_id: entropy.array(),

@@ -88,6 +88,7 @@ fn vault_config(settings: &ServiceSettings) -> Result<VaultConfig, Failure> {
         connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
         replicas: servers.replicas(),
         expected_log_id: None,
+        replaced_by: None,
     })
 }
 

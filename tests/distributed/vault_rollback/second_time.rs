@@ -22,6 +22,7 @@ async fn mark_as_whole(city: &City) {
         connection: Connection::new(city.urls().to_vec(), "test"),
         replicas: 1,
         expected_log_id: Some(store.log_id().0),
+        replaced_by: None,
     };
     let master = std::fs::read(city.secret("keys/vault-master.key")).expect("a key");
     let master = VaultKey::Master(Zeroizing::new(master.try_into().expect("32 bytes")));

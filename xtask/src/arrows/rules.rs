@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::workspace::Workspace;
 
 /// A library crate and the only crates of ours on which it may depend outside its tests.
-const CRATES: [(&str, &[&str]); 33] = [
+const CRATES: [(&str, &[&str]); 34] = [
     ("log-position", &[]),
     ("domain", &["log-position"]),
     ("qr", &[]),
@@ -22,15 +22,16 @@ const CRATES: [(&str, &[&str]); 33] = [
     ("service-kit", &[]),
     ("auth", &["service-kit"]),
     ("terminal", &["service-kit"]),
-    ("access-records", &["jetstream"]),
+    ("database-file", &[]),
+    ("access-records", &["jetstream", "database-file"]),
     ("service-clients", &["wire", "service-kit"]),
     ("token", &["domain"]),
     ("projection", &["domain", "log-position"]),
     ("wire", &["domain"]),
-    ("vault", &["domain", "jetstream"]),
+    ("vault", &["domain", "jetstream", "database-file"]),
     ("scan-records", &["domain", "wire", "vault", "jetstream", "service-kit"]),
     ("query-stream", &["domain", "vault", "jetstream", "service-kit"]),
-    ("assertion-uses", &["jetstream"]),
+    ("assertion-uses", &["jetstream", "database-file"]),
     (
         "shared-snapshot",
         &["jetstream", "projection", "token", "event-store", "service-kit"],
@@ -56,7 +57,7 @@ const CRATES: [(&str, &[&str]); 33] = [
         "replay",
         &["domain", "projection", "policy-file", "scan-records", "token"],
     ),
-    ("event-store-embedded", &["event-store"]),
+    ("event-store-embedded", &["event-store", "database-file"]),
     ("event-store-jetstream", &["event-store", "jetstream"]),
     (
         "log-folds",
@@ -263,6 +264,7 @@ const EXTERNAL_CONFINED: [(&str, &[&str]); 3] = [
             "scan-records",
             "assertion-uses",
             "query-stream",
+            "access-records",
             "testkit",
             "bench",
             "tests",
@@ -271,6 +273,7 @@ const EXTERNAL_CONFINED: [(&str, &[&str]); 3] = [
     (
         "redb",
         &[
+            "database-file",
             "event-store-embedded",
             "vault",
             "audit",

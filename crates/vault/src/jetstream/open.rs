@@ -12,7 +12,7 @@ use super::keys::{KeyRing, VaultKey, VaultKeys};
 use super::manifest::{Manifest, NewVault, Origin, settings};
 use super::page_id::{PageId, PageName, Table};
 use super::pages::{Entries, Page, Pages};
-use super::{CHANGES_AT_ONCE, FIRST_PAUSE, JetStreamVault, LONGEST_PAUSE, STREAM, VaultConfig};
+use super::{CHANGES_AT_ONCE, FIRST_PAUSE, JetStreamVault, LONGEST_PAUSE, STREAM, VaultConfig, mark_entry};
 use crate::{FillRandom, VaultError};
 
 /// The entry in a page of keys.
@@ -190,6 +190,7 @@ impl JetStreamVault {
             places,
             reasons,
             origin: manifest.origin,
+            mark_entry: mark_entry(config.replaced_by),
             random,
             changes: Semaphore::new(CHANGES_AT_ONCE),
             timeouts: AtomicU64::new(0),

@@ -34,6 +34,7 @@ pub(crate) fn config(urls: Vec<String>, replicas: u8) -> VaultConfig {
         connection: Connection::new(urls, "test"),
         replicas,
         expected_log_id: Some([1; 16]),
+        replaced_by: None,
     }
 }
 

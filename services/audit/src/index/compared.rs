@@ -181,7 +181,7 @@ impl Sum {
 }
 
 /// An effect as numbers.
-fn numbers(recorded: &RecordedEffect) -> ((u64, i64), (u32, u32), (u8, i64, u8)) {
+fn numbers(recorded: &RecordedEffect) -> impl Hash + use<> {
     let effect = match recorded.effect {
         PlaceEffect::Issue {
             kind,

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::assertion::Asserted;
 use super::audit::PastArgs;
 use super::id_number::IdNumberArg;
 use super::{Session, body, maybe, number};
@@ -21,6 +22,8 @@ pub(crate) struct CodesArgs {
     #[arg(long)]
     channel: Option<String>,
     #[command(flatten)]
+    asserted: Asserted,
+    #[command(flatten)]
     past: PastArgs,
 }
 
@@ -28,10 +31,12 @@ pub(crate) async fn run(session: &Session, args: &CodesArgs) -> Result<(), Failu
     let body = body(&[
         ("id_number", number("--id-number", args.id_number.as_ref())?),
         ("channel", maybe(args.channel.as_ref())),
+        ("authentication", args.asserted.authentication()?),
         ("as_of", args.past.as_of()),
         ("purpose", args.past.purpose()?),
     ]);
-    let answer = session.client.post("/api/v1/codes", &body, None).await?;
+    let question = args.asserted.question_id(session);
+    let answer = session.client.post("/api/v1/codes", &body, question).await?;
     print_list(
         session,
         &answer,

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::assertion::Asserted;
 use super::id_number::IdNumberArg;
 use super::{maybe_number, number, text};
 use citycode_terminal::failure::Failure;
@@ -22,19 +23,22 @@ pub(crate) struct HoldersCode {
     /// ID number of a family member who acts for the holder.
     #[arg(long, value_name = "N, - or @FILE")]
     guardian: Option<IdNumberArg>,
+    #[command(flatten)]
+    asserted: Asserted,
 }
 
 impl HoldersCode {
     /// The fields of a request's body. Reads standard input or files if the flags name them.
     ///
     /// # Errors
-    /// An ID number is missing or cannot be read.
-    pub(crate) fn parts(&self) -> Result<[(&'static str, Option<Value>); 4], Failure> {
+    /// An ID number is missing, or it or the assertion cannot be read.
+    pub(crate) fn parts(&self) -> Result<[(&'static str, Option<Value>); 5], Failure> {
         Ok([
             ("kind", text(&self.kind)),
             ("id_number", number("--id-number", self.id_number.as_ref())?),
             ("channel", text(&self.channel)),
             ("guardian", maybe_number("--guardian", self.guardian.as_ref())?),
+            ("authentication", self.asserted.authentication()?),
         ])
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each. A command takes its flags, calls the server, prints, and returns the exit code.
 
+mod assertion;
 pub(crate) mod audit;
 pub(crate) mod codes;
 pub(crate) mod completions;
@@ -98,8 +99,8 @@ pub(crate) async fn run(
     let session = Session::new((client, output), (clock, entropy), cli.connection.command_id);
     match cli.command {
         Command::Register(args) => register::run(&session, &args).await,
-        Command::Relate(args) => relate::run(&session, &args, "relate").await,
-        Command::Unrelate(args) => relate::run(&session, &args, "unrelate").await,
+        Command::Relate(args) => relate::relate(&session, &args).await,
+        Command::Unrelate(args) => relate::unrelate(&session, &args).await,
         Command::Issue(args) => issue::run(&session, &args).await,
         Command::Present(args) => present::run(&session, &args),
         Command::Reprint(args) => reprint::run(&session, &args).await,

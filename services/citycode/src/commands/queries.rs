@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::assertion::Asserted;
 use super::audit::Purpose;
 use super::codes::print_list;
 use super::id_number::IdNumberArg;
@@ -24,6 +25,8 @@ pub(super) struct QueriesArgs {
     /// The first sequence.
     #[arg(long, value_name = "SEQUENCE", conflicts_with = "about")]
     from: Option<u64>,
+    #[command(flatten)]
+    asserted: Asserted,
     #[command(flatten)]
     purpose: Purpose,
 }
@@ -62,10 +65,12 @@ async fn about(session: &Session, args: &QueriesArgs) -> Result<(), Failure> {
         ("id_number", maybe_number("--about", args.about.as_ref())?),
         ("purpose", purpose),
         ("channel", maybe(args.channel.as_ref())),
+        ("authentication", args.asserted.authentication()?),
     ]);
+    let question = args.asserted.question_id(session);
     let answer = session
         .client
-        .post("/api/v1/audit/queries/about", &request, None)
+        .post("/api/v1/audit/queries/about", &request, question)
         .await?;
     print_list(session, &answer, "queries", &["date", "kind", "purpose"]).await
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
+use super::assertion::Asserted;
 use super::id_number::IdNumberArg;
 use super::{Session, body, maybe, number, text};
 use citycode_terminal::failure::Failure;
@@ -26,6 +27,8 @@ pub(crate) struct RegisterArgs {
     /// The registering channel.
     #[arg(long)]
     channel: Option<String>,
+    #[command(flatten)]
+    asserted: Asserted,
 }
 
 pub(crate) async fn run(session: &Session, args: &RegisterArgs) -> Result<(), Failure> {
@@ -35,6 +38,7 @@ pub(crate) async fn run(session: &Session, args: &RegisterArgs) -> Result<(), Fa
         ("disability", args.disability.then_some(Value::Bool(true))),
         ("group", maybe(args.group.as_ref())),
         ("channel", maybe(args.channel.as_ref())),
+        ("authentication", args.asserted.authentication()?),
     ]);
     session.change("/api/v1/register", body, "registered").await
 }

@@ -2,13 +2,16 @@
 
 use clap::Args;
 
+use super::assertion::Asserted;
 use super::id_number::IdNumberArg;
-use super::{Session, body, number, text};
+use super::{Session, body, maybe, number, text};
 use citycode_terminal::failure::Failure;
 
 /// Flags of `rename`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  citycode rename --id-number @number.txt --name 张晓三 --reason 登记笔误")]
+#[command(
+    after_help = "Examples:\n  citycode rename --id-number @number.txt --name 张晓三 --reason 登记笔误\n  citycode rename --id-number @number.txt --name 张晓三 --reason 登记笔误 --channel app --assertion @assertion.jwt"
+)]
 pub(crate) struct RenameArgs {
     /// The person's ID number.
     #[arg(long, value_name = "N, - or @FILE")]
@@ -19,6 +22,11 @@ pub(crate) struct RenameArgs {
     /// The reason; it is stored in the log, sealed.
     #[arg(long)]
     reason: String,
+    /// The channel through which the person asks, with an assertion; none for an officer.
+    #[arg(long)]
+    channel: Option<String>,
+    #[command(flatten)]
+    asserted: Asserted,
 }
 
 pub(crate) async fn run(session: &Session, args: &RenameArgs) -> Result<(), Failure> {
@@ -26,6 +34,8 @@ pub(crate) async fn run(session: &Session, args: &RenameArgs) -> Result<(), Fail
         ("id_number", number("--id-number", args.id_number.as_ref())?),
         ("name", text(&args.name)),
         ("reason", text(&args.reason)),
+        ("channel", maybe(args.channel.as_ref())),
+        ("authentication", args.asserted.authentication()?),
     ]);
     let done = "the name is corrected; codes are unchanged, and new prints show the new name";
     session.change("/api/v1/rename", body, done).await

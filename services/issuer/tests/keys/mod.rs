@@ -69,6 +69,21 @@ async fn while_the_log_accepts_no_commits_one_key_file_waits_to_be_announced() {
     assert_eq!(city.key_files().len(), 2);
 }
 
+/// A `kill -9` of an earlier release could leave a part of the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incomplete_key_that_was_never_announced_does_not_stop_the_start() {
+    let city = City::new().await;
+    let keys = city.key_files();
+    let torn = city.folder.path().join("keys/signing-next.key");
+    for bytes in [&[][..], &[7; 31]] {
+        std::fs::write(&torn, bytes).expect("written");
+        std::fs::set_permissions(&torn, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("private");
+        let folder = KeyFolder::open(&city.folder.path().join("keys")).expect("keys");
+        SigningKeys::load(folder).expect("keys");
+        assert_eq!(city.key_files(), keys);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_issuer_without_a_key_retries_the_same_key_until_the_log_accepts_it() {
     let one = City::new().await;

@@ -2,7 +2,7 @@
 //! commits. Both would be used silently: the empty log lacks every code, the empty vault lets every person register
 //! twice.
 
-use citycode_event_store::{EventStore as _, LogId};
+use citycode_event_store::{EventStore as _, Layout, LogId};
 use citycode_event_store_jetstream::{self as jetstream, JetStreamEventStore};
 use citycode_vault::jetstream::{self as vault, ExistingVault, Origin, VaultConfig};
 
@@ -12,14 +12,31 @@ use citycode_runtime::up::Part;
 use citycode_runtime::wiring::StartError;
 use citycode_terminal::failure::Failure;
 
+/// How the missing parts are created.
+#[derive(Default)]
+pub(super) struct Lost {
+    /// The purpose of a vault that is created.
+    pub(super) vault: Origin,
+    /// The lost log in whose place a log is created.
+    pub(super) replaces: Option<LogId>,
+}
+
+impl From<Origin> for Lost {
+    fn from(vault: Origin) -> Self {
+        Self { vault, replaces: None }
+    }
+}
+
 /// The existing log on the servers.
 struct ExistingLog {
     log_id: LogId,
+    /// The log to which the parts beside it belong.
+    parts: LogId,
     /// Whether people may be registered: nothing is committed to a log before its vault exists.
     has_commits: bool,
 }
 
-/// Refuses to create a lost part, and returns the origin of a vault that is created. Reads only.
+/// Refuses to create a lost part, unless `--begin-anew` names it. Reads only.
 ///
 /// # Errors
 /// A [`Failure`] that names the part and the next step.
@@ -27,7 +44,11 @@ pub(super) async fn refuse(
     args: &ProvisionArgs,
     settings: &ServiceSettings,
     log: &jetstream::Config,
-) -> Result<Origin, Failure> {
+    layout: Layout,
+) -> Result<Lost, Failure> {
+    if let Some(anew) = args.begin_anew.filter(|anew| anew.part == Part::Log) {
+        return replace_log(args, settings, log, layout, anew.log_id).await;
+    }
     // Servers that are not up yet must not be mistaken for empty ones.
     let opened = retried(
         args.wait,
@@ -41,19 +62,21 @@ pub(super) async fn refuse(
             let heads = heads.map_err(|error| unavailable("the event log cannot be read", &error))?;
             Some(ExistingLog {
                 log_id: store.log_id(),
+                parts: store.parts_log_id(),
                 has_commits: heads.commits() > 0,
             })
         }
         Err(jetstream::OpenError::NoLog) => None,
-        // Its creation was interrupted; `jetstream::provision` refuses a log with commits.
-        Err(jetstream::OpenError::PartitionMissing(_)) if args.begin_anew.is_none() => return Ok(Origin::NewLog),
+        Err(jetstream::OpenError::PartitionMissing(_)) if args.begin_anew.is_none() => {
+            return interrupted(args, settings, log, layout).await;
+        }
         Err(error) => return Err(unavailable("the event log cannot be used", &error)),
     };
     let vault = existing_vault(args, settings).await?;
     let lost = match (&found, &vault) {
         (None, Some(vault)) => return Err(log_lost(LogId(vault.log_id))),
         (None, None) => None,
-        (Some(log), Some(vault)) if vault.log_id != log.log_id.0 => return Err(foreign_vault(log.log_id, vault)),
+        (Some(log), Some(vault)) if vault.log_id != log.parts.0 => return Err(foreign_vault(log.log_id, vault)),
         // A vault that is recreated after a loss, or imported into, is empty until an issuer or the import fills it.
         (Some(log), Some(vault)) => {
             let emptied = vault.is_empty && log.has_commits && vault.origin == Origin::NewLog;
@@ -77,11 +100,80 @@ pub(super) async fn refuse(
             "run `citycode provision` without --begin-anew",
         )),
         (_, Some(log)) if vault.is_some() => Err(vault_emptied(log.log_id)),
-        (Some(_), Some(_)) => Ok(Origin::BegunAnew),
-        (None, Some(_)) if args.import_follows => Ok(Origin::Import),
+        (Some(_), Some(_)) => Ok(Origin::BegunAnew.into()),
+        (None, Some(_)) if args.import_follows => Ok(Origin::Import.into()),
         (None, Some(log)) => Err(vault_lost(log.log_id)),
-        (None, None) => Ok(Origin::NewLog),
+        (None, None) => Ok(Lost::default()),
     }
+}
+
+/// An incomplete log whose creation was interrupted; `jetstream::provision` completes it if it has no commits. A vault is
+/// created only beside a complete log, so with the log's own vault it was complete.
+async fn interrupted(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    log: &jetstream::Config,
+    layout: Layout,
+) -> Result<Lost, Failure> {
+    let remains = jetstream::remains(log, layout).await;
+    let remains = remains.map_err(|error| unavailable("the event log cannot be inspected", &error))?;
+    let vault = existing_vault(args, settings).await?;
+    match (remains, vault) {
+        (Some(log), Some(vault)) if log.log_id.0 == vault.log_id => Err(log_torn(&log)),
+        _ => Ok(Lost::default()),
+    }
+}
+
+/// `--begin-anew log=LOGID`: a log is created in place of the lost one of the vault. Its streams name the lost log, so
+/// that the vault and the other parts, which no user may change, stay usable. A run that was interrupted, or a log
+/// without commits, is continued.
+async fn replace_log(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    log: &jetstream::Config,
+    layout: Layout,
+    named: LogId,
+) -> Result<Lost, Failure> {
+    let remains = || jetstream::remains(log, layout);
+    let remains = retried(args.wait, remains, jetstream::OpenError::may_pass).await;
+    let remains = remains.map_err(|error| unavailable("the event log cannot be inspected", &error))?;
+    let Some(vault) = existing_vault(args, settings).await? else {
+        let why = "--begin-anew log: the servers have no vault, and without one there is nothing to continue with";
+        let fix = "restore the vault from its backup first; without a backup, run `citycode provision` without \
+                   --begin-anew, and the city starts from scratch";
+        return Err(not_made(why, fix));
+    };
+    let of_vault = LogId(vault.log_id);
+    if of_vault != named {
+        let why = format!("--begin-anew log={named}: the vault on the servers belongs to another log, {of_vault}");
+        return Err(not_made(why, "name the log of this vault, or omit --begin-anew"));
+    }
+    let replaces = Lost {
+        replaces: Some(named),
+        ..Lost::default()
+    };
+    match remains {
+        None => Ok(replaces),
+        Some(log) if log.replaces == Some(named) && !log.has_commits => Ok(replaces),
+        Some(log) if log.missing.is_empty() => Err(not_made(
+            "--begin-anew log: the part `log` is not lost, so it is not recreated",
+            "run `citycode provision` without --begin-anew",
+        )),
+        Some(log) => Err(log_torn(&log)),
+    }
+}
+
+/// Some partitions exist: those that are left may have what a restore from an archive lacks.
+fn log_torn(log: &jetstream::Remains) -> Failure {
+    let missing: Vec<String> = log.missing.iter().map(ToString::to_string).collect();
+    let why = format!(
+        "the part `log` is incomplete: the servers still have a part of the event log {} (missing: partitions {})",
+        log.log_id,
+        missing.join(", ")
+    );
+    let fix = "restore the log from its archive to empty servers (docs/operations/city.md); only if there is no \
+               archive, have the remaining streams CC_EV_… deleted, and create a new log with --begin-anew";
+    not_made(why, fix)
 }
 
 /// The existing vault, if any. With --no-vault, its servers need not be reachable.
@@ -95,6 +187,7 @@ async fn existing_vault(args: &ProvisionArgs, settings: &ServiceSettings) -> Res
         connection,
         replicas: servers.replicas(),
         expected_log_id: None,
+        replaced_by: None,
     };
     let wait = if args.no_vault { 0 } else { args.wait };
     match retried(wait, || vault::existing_vault(&config), vault::OpenError::may_pass).await {
@@ -106,10 +199,11 @@ async fn existing_vault(args: &ProvisionArgs, settings: &ServiceSettings) -> Res
 fn log_lost(log_id: LogId) -> Failure {
     let why =
         format!("the part `log` is missing: the servers have the vault of the event log {log_id}, but not that log");
-    let fix = "restore it from its archive (docs/operations/city.md, \"Restoring from the archive\"); if there is no \
-               archive, the city starts from scratch: delete the vault's stream KV_CC_VAULT too, and give every \
-               service an empty state folder";
-    not_made(why, fix)
+    let fix = format!(
+        "restore it from its archive (docs/operations/city.md, \"Restoring from the archive\"). Only if there is no \
+         archive, --begin-anew log={log_id} creates a new log beside the vault: every code is dead then"
+    );
+    not_made(why, &fix)
 }
 
 fn foreign_vault(log_id: LogId, vault: &ExistingVault) -> Failure {
@@ -140,13 +234,9 @@ fn vault_emptied(log_id: LogId) -> Failure {
 }
 
 fn not_on_servers(part: Part) -> Failure {
-    let why = format!("--begin-anew {part}: on servers only the part `vault` can be recreated");
-    let fix = match part {
-        Part::Log => {
-            "restore the log from its archive (docs/operations/city.md); if there is no archive, delete the vault's \
-             stream KV_CC_VAULT, and the city starts from scratch"
-        }
-        _ => "omit it: missing streams of scan records are created",
-    };
-    not_made(why, fix)
+    let why = format!("--begin-anew {part}: on servers only the parts `vault` and `log` can be recreated");
+    not_made(
+        why,
+        "omit it: missing streams of scan records and of queries are created",
+    )
 }

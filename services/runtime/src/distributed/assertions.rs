@@ -26,7 +26,7 @@ pub(super) fn open(
     let config = UsesConfig {
         connection: servers.connection(dependencies.role().program())?,
         replicas: servers.replicas(),
-        log_id: dependencies.log.log_id().0,
+        log_id: dependencies.log.parts_log_id().0,
     };
     let uses = JetStreamAssertionUses::new(config, UsesKey::new(dependencies.secret(KEY)?));
     let uses = Arc::new(uses);

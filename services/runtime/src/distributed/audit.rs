@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use citycode_log_tree::LogTrees;
 use citycode_service_kit::health::HealthRegistry;
+use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
+use zeroize::Zeroizing;
 
 use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
@@ -66,10 +68,25 @@ async fn trees(
         return Ok(None);
     }
     let key = dependencies.secret(LOG_SIGNING_KEY)?;
+    let key = match dependencies.replacement() {
+        Some(log_id) => key_of_replacement(&key, &log_id),
+        None => key,
+    };
     let folder = dependencies.state.join("log-trees");
     let host = &dependencies.policy.policy.status_base_uri;
     let reporting = (health.component("log-trees"), &settings.witnesses[..]);
     Ok(Some(
         publish_trees(&dependencies.log, &folder, host, &key, reporting).await?,
     ))
+}
+
+/// The key for the checkpoints of a log that was created in place of a lost one. Under the lost log's key they would
+/// prove that the signer has altered that log.
+fn key_of_replacement(key: &[u8; 32], log_id: &[u8; 16]) -> Zeroizing<[u8; 32]> {
+    let digest = Sha256::new()
+        .chain_update(b"citycode log signing of a replacement v1")
+        .chain_update(key)
+        .chain_update(log_id)
+        .finalize();
+    Zeroizing::new(digest.into())
 }

@@ -143,6 +143,12 @@ impl Dependencies {
         self.store.clone()
     }
 
+    /// The identity of the log, if it was created in place of the lost log to which the parts belong.
+    pub(super) fn replacement(&self) -> Option<[u8; 16]> {
+        let log_id = self.log.log_id();
+        (log_id != self.log.parts_log_id()).then_some(log_id.0)
+    }
+
     /// Answers the freshness probes of readers, a duty of every writer.
     pub(super) fn answer_probes(&self, surroundings: &Surroundings) -> JoinHandle<()> {
         let limit = Duration::from_millis(self.policy.policy.tightest_knowledge_age_ms());
@@ -200,7 +206,8 @@ impl Dependencies {
         let config = citycode_vault::jetstream::VaultConfig {
             connection: servers.connection(role.program())?,
             replicas: servers.replicas(),
-            expected_log_id: Some(self.log.log_id().0),
+            expected_log_id: Some(self.log.parts_log_id().0),
+            replaced_by: self.replacement(),
         };
         let component = health.component("vault");
         let vault = loop {
@@ -231,7 +238,7 @@ impl Dependencies {
         Ok(ScansConfig {
             connection: servers.connection(role.program())?,
             replicas: servers.replicas(),
-            expected_log_id: Some(self.log.log_id().0),
+            expected_log_id: Some(self.log.parts_log_id().0),
         })
     }
 
@@ -301,7 +308,7 @@ impl Dependencies {
         let config = QueriesConfig {
             connection: servers.connection(self.role.program())?,
             replicas: servers.replicas(),
-            log_id: self.log.log_id().0,
+            log_id: self.log.parts_log_id().0,
         };
         let store = QueryStoreOnDemand::new(config, self.secret(QUERIES_KEY)?, surroundings.fill_random());
         let entropy = Arc::clone(&surroundings.entropy);
@@ -313,7 +320,7 @@ impl Dependencies {
         Ok(ScansConfig {
             connection: servers.connection(Role::Revocation.program())?,
             replicas: servers.replicas(),
-            expected_log_id: Some(self.log.log_id().0),
+            expected_log_id: Some(self.log.parts_log_id().0),
         })
     }
 

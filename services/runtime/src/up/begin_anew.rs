@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::folder_manifest::{Part, parse_log_id};
 use super::parts::{Opening, PartError, UNKNOWN};
+use crate::wiring::log_trees::LOG_SIGNING_KEY;
 
 /// A part to recreate, and the log of the folder, which confirms it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -193,7 +194,12 @@ fn check_neighbours(folder: &Path, lost: LogId) -> Result<(), PartError> {
 
 /// Renames the remains of a part to a free name. Nothing is deleted.
 fn set_aside(folder: &Path, part: Part) -> Result<(), PartError> {
-    let path = folder.join(part.name());
+    set_aside_folder(folder, part.name(), part)
+}
+
+/// The same for a folder with this name, which belongs to `part`.
+fn set_aside_folder(folder: &Path, name: &str, part: Part) -> Result<(), PartError> {
+    let path = folder.join(name);
     let unusable = |error: std::io::Error| PartError::Unusable {
         part,
         why: format!("{} cannot be set aside: {error}", path.display()),
@@ -210,7 +216,7 @@ fn set_aside(folder: &Path, part: Part) -> Result<(), PartError> {
             _ => Ok(()),
         };
     }
-    let aside = free_name(folder, part.name());
+    let aside = free_name(folder, name);
     std::fs::rename(&path, &aside).map_err(unusable)?;
     tracing::warn!(%part, to = %aside.display(), "the remains of the part were set aside");
     Ok(())
@@ -222,8 +228,13 @@ fn free_name(folder: &Path, name: &str) -> PathBuf {
     free.next().expect("a folder has fewer than four billion entries")
 }
 
-/// While a log is recreated: retires the signing keys and the key of list names of the lost log, and deletes the state
-/// that was derived from it.
+/// Keys, besides those that sign codes, that a log does not take over from a lost one. Its status lists need other names.
+/// Its checkpoints need another signer, or they would prove that the signer has altered the lost log, and none would be
+/// signed as long as the new log is shorter.
+const RETIRED_KEYS: [&str; 2] = ["list-names.key", LOG_SIGNING_KEY];
+
+/// While a log is recreated: retires the keys of the lost log, sets its trees aside, and deletes the state that was
+/// derived from it.
 ///
 /// # Errors
 /// [`PartError`]; a repeated call continues.
@@ -240,11 +251,15 @@ pub(super) fn retire_lost_log(folder: &Path) -> Result<(), PartError> {
     for entry in std::fs::read_dir(&keys).map_err(failed(Part::Keys))? {
         let entry = entry.map_err(failed(Part::Keys))?;
         let name = entry.file_name();
-        // The key of list names is retired too, so that the new log's status lists have other names.
-        if name.to_string_lossy().starts_with("signing-") || name == "list-names.key" {
-            std::fs::rename(entry.path(), retired.join(&name)).map_err(failed(Part::Keys))?;
+        let text = name.to_string_lossy();
+        if text.starts_with("signing-") || RETIRED_KEYS.contains(&&*text) {
+            let to = retired.join(&name);
+            // A start that crashed has retired a key of this name already.
+            let to = if to.exists() { free_name(&retired, &text) } else { to };
+            std::fs::rename(entry.path(), to).map_err(failed(Part::Keys))?;
         }
     }
+    set_aside_folder(folder, "log-trees", Part::Log)?;
     for derived in ["projections", "audit"] {
         match std::fs::remove_dir_all(folder.join(derived)) {
             Ok(()) => {}

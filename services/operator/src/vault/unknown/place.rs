@@ -60,7 +60,8 @@ async fn on_servers(args: &UnknownArgs, surroundings: &Surroundings) -> Result<P
     let opened = JetStreamEventStore::open(&config).await;
     let store: Arc<dyn EventStore> = Arc::new(opened.map_err(|error| failed(&error))?);
     let config = VaultConfig {
-        expected_log_id: Some(store.log_id().0),
+        expected_log_id: Some(store.parts_log_id().0),
+        replaced_by: Some(store.log_id().0).filter(|log_id| *log_id != store.parts_log_id().0),
         ..vault_config(&settings)?
     };
     let description = read(&args.backup.join(DESCRIPTION))?;
