@@ -167,79 +167,81 @@ fn found(checked: &Checked) -> Vec<(FaultKind, Position)> {
 /// A change of the rows of a log. It returns the position that must be named.
 type RowChange = fn(&mut Rows) -> Position;
 
+/// Changes of a log's file, each with the checks of which one must find it.
+const ROW_CHANGES: [(&str, &[FaultKind], RowChange); 11] = [
+    (
+        "a changed byte of an actor or payload",
+        &[FaultKind::Leaf, FaultKind::Unreadable],
+        |rows| {
+            let row = rows.middle();
+            *rows.rows[row].1.last_mut().expect("bytes") ^= 1;
+            rows.position(row)
+        },
+    ),
+    ("a changed byte of a message id", &[FaultKind::Leaf], |rows| {
+        let row = rows.middle();
+        rows.rows[row].1[ROW_HEADER + 40] ^= 1;
+        rows.position(row)
+    }),
+    ("a changed previous hash", &[FaultKind::Leaf], |rows| {
+        let row = rows.middle();
+        rows.rows[row].1[ROW_HEADER + 10] ^= 1;
+        rows.position(row)
+    }),
+    ("a changed byte of the last commit", &[FaultKind::Leaf], |rows| {
+        let row = rows.rows.len() - 1;
+        rows.rows[row].1[ROW_HEADER + 40] ^= 1;
+        rows.position(row)
+    }),
+    ("a truncated row", &[FaultKind::Unreadable], |rows| {
+        let row = rows.middle();
+        rows.rows[row].1.truncate(30);
+        rows.position(row)
+    }),
+    ("an emptied row", &[FaultKind::Unreadable], |rows| {
+        let row = rows.middle();
+        rows.rows[row].1.clear();
+        rows.position(row)
+    }),
+    ("a removed row", &[FaultKind::Unreadable, FaultKind::Gap], |rows| {
+        let row = rows.middle();
+        let at = rows.position(row);
+        rows.remove(row);
+        at
+    }),
+    ("two swapped rows", &[FaultKind::Leaf], |rows| {
+        let row = rows.middle();
+        let (one, two) = (rows.rows[row].1.clone(), rows.rows[row + 1].1.clone());
+        rows.rows[row].1 = two;
+        rows.rows[row + 1].1 = one;
+        rows.position(row)
+    }),
+    // Both are in what is read at once.
+    ("a changed row before an unreadable one", &[FaultKind::Leaf], |rows| {
+        let (row, next) = rows.pair();
+        rows.rows[row].1[ROW_HEADER + 40] ^= 1;
+        rows.rows[next].1.truncate(30);
+        rows.position(row)
+    }),
+    ("a changed row before a removed one", &[FaultKind::Leaf], |rows| {
+        let (row, next) = rows.pair();
+        rows.rows[row].1[ROW_HEADER + 40] ^= 1;
+        let at = rows.position(row);
+        rows.remove(next);
+        at
+    }),
+    ("a row that was copied over another", &[FaultKind::Leaf], |rows| {
+        let row = rows.middle();
+        rows.rows[row].1 = rows.rows[row + 2].1.clone();
+        rows.position(row)
+    }),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_the_file_without_new_hashes_are_found_where_they_are() {
     let city = City::month(21).await;
     let published = Published::of(&city).await;
-    let changes: [(&str, &[FaultKind], RowChange); 11] = [
-        (
-            "a changed byte of an actor or payload",
-            &[FaultKind::Leaf, FaultKind::Unreadable],
-            |rows| {
-                let row = rows.middle();
-                *rows.rows[row].1.last_mut().expect("bytes") ^= 1;
-                rows.position(row)
-            },
-        ),
-        ("a changed byte of a message id", &[FaultKind::Leaf], |rows| {
-            let row = rows.middle();
-            rows.rows[row].1[ROW_HEADER + 40] ^= 1;
-            rows.position(row)
-        }),
-        ("a changed previous hash", &[FaultKind::Leaf], |rows| {
-            let row = rows.middle();
-            rows.rows[row].1[ROW_HEADER + 10] ^= 1;
-            rows.position(row)
-        }),
-        ("a changed byte of the last commit", &[FaultKind::Leaf], |rows| {
-            let row = rows.rows.len() - 1;
-            rows.rows[row].1[ROW_HEADER + 40] ^= 1;
-            rows.position(row)
-        }),
-        ("a truncated row", &[FaultKind::Unreadable], |rows| {
-            let row = rows.middle();
-            rows.rows[row].1.truncate(30);
-            rows.position(row)
-        }),
-        ("an emptied row", &[FaultKind::Unreadable], |rows| {
-            let row = rows.middle();
-            rows.rows[row].1.clear();
-            rows.position(row)
-        }),
-        ("a removed row", &[FaultKind::Unreadable, FaultKind::Gap], |rows| {
-            let row = rows.middle();
-            let at = rows.position(row);
-            rows.remove(row);
-            at
-        }),
-        ("two swapped rows", &[FaultKind::Leaf], |rows| {
-            let row = rows.middle();
-            let (one, two) = (rows.rows[row].1.clone(), rows.rows[row + 1].1.clone());
-            rows.rows[row].1 = two;
-            rows.rows[row + 1].1 = one;
-            rows.position(row)
-        }),
-        // Both are in what is read at once.
-        ("a changed row before an unreadable one", &[FaultKind::Leaf], |rows| {
-            let (row, next) = rows.pair();
-            rows.rows[row].1[ROW_HEADER + 40] ^= 1;
-            rows.rows[next].1.truncate(30);
-            rows.position(row)
-        }),
-        ("a changed row before a removed one", &[FaultKind::Leaf], |rows| {
-            let (row, next) = rows.pair();
-            rows.rows[row].1[ROW_HEADER + 40] ^= 1;
-            let at = rows.position(row);
-            rows.remove(next);
-            at
-        }),
-        ("a row that was copied over another", &[FaultKind::Leaf], |rows| {
-            let row = rows.middle();
-            rows.rows[row].1 = rows.rows[row + 2].1.clone();
-            rows.position(row)
-        }),
-    ];
-    for (what, by, change) in changes {
+    for (what, by, change) in ROW_CHANGES {
         let mut at = None;
         let checked = published.check_changed(|rows| at = Some(change(rows))).await;
         let at = at.expect("changed");

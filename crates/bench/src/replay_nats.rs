@@ -183,7 +183,10 @@ async fn replay(store: Arc<dyn EventStore>, heads: &LogPosition) -> Result<f64> 
 
 /// Returns the seconds until every message has arrived.
 async fn drain(config: &jetstream::Config, heads: &LogPosition) -> Result<f64> {
-    let client = async_nats::connect(&config.connection.servers).await?;
+    let options = async_nats::ConnectOptions::new().event_callback(|event| async move {
+        eprintln!("citycode-bench: replay: {event}");
+    });
+    let client = options.connect(&config.connection.servers).await?;
     let from = Instant::now();
     let partitions = heads
         .iter()
@@ -192,6 +195,11 @@ async fn drain(config: &jetstream::Config, heads: &LogPosition) -> Result<f64> {
         drained?;
     }
     Ok(from.elapsed().as_secs_f64())
+}
+
+/// The sequence of a delivered message, from `$JS.ACK.STREAM.CONSUMER.DELIVERED.SEQUENCE.…`.
+fn sequence_of(message: &async_nats::Message) -> Option<u64> {
+    message.reply.as_ref()?.split('.').nth(5)?.parse().ok()
 }
 
 async fn drain_one(client: Client, partition: Partition, head: Sequence) -> Result<()> {
@@ -210,8 +218,7 @@ async fn drain_one(client: Client, partition: Partition, head: Sequence) -> Resu
         },
     });
     let _: Value = api::ask(&client, &format!("CONSUMER.CREATE.{stream}"), &request).await?;
-    let mut left = head.0;
-    while left > 0 {
+    loop {
         let message = messages.next().await.context("the subscription ended")?;
         if message.status == Some(StatusCode::IDLE_HEARTBEAT) {
             // A heartbeat of a consumer whose flow control waits names the subject on which it waits.
@@ -220,9 +227,8 @@ async fn drain_one(client: Client, partition: Partition, head: Sequence) -> Resu
             if let Some(reply) = message.reply.or(stalled) {
                 client.publish(reply, bytes::Bytes::new()).await?;
             }
-        } else {
-            left -= 1;
+        } else if sequence_of(&message).context("a message without a position")? >= head.0 {
+            return Ok(());
         }
     }
-    Ok(())
 }
