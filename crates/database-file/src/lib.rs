@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageError};
 
 /// Only the owner may read a database.
@@ -37,11 +38,15 @@ pub fn prepare(path: &Path) -> Result<(), DatabaseError> {
         _ => {}
     }
     let temporary = temporary_of(path);
-    let mut options = OpenOptions::new();
     // What a crash left is begun again.
-    options.read(true).write(true).create(true).truncate(true).mode(MODE);
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(MODE);
     let file = options.open(&temporary).map_err(failed)?;
-    drop(Database::builder().create_file(file)?);
+    drop(Database::builder().create_with_backend(FileBackend::new(file)?)?);
     File::open(&temporary)
         .and_then(|file| file.sync_all())
         .map_err(failed)?;
@@ -78,6 +83,8 @@ mod tests {
         // What a kill leaves at any moment before the rename: a part of a file under the other name.
         for part in [0, 1, 4_096] {
             std::fs::write(temporary_of(&path), vec![0; part]).unwrap();
+            // In place, redb would not open it again.
+            assert_eq!(Database::create(temporary_of(&path)).is_err(), part > 0);
             create(&path).unwrap();
             let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
             assert_eq!(names.len(), 1, "no other file is left");

@@ -272,6 +272,7 @@ const EXTERNAL_CONFINED: [(&str, &[&str]); 3] = [
     (
         "redb",
         &[
+            "database-file",
             "event-store-embedded",
             "vault",
             "audit",
