@@ -16,6 +16,7 @@ pub mod image;
 pub mod policy_file;
 pub mod proof;
 pub mod residents_csv;
+pub mod scan_chunk;
 pub mod status_list;
 pub mod tlog;
 pub mod tlog_note;
@@ -35,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("policy_file", policy_file::run),
     ("proof", proof::run),
     ("residents_csv", residents_csv::run),
+    ("scan_chunk", scan_chunk::run),
     ("status_list", status_list::run),
     ("tlog_note", tlog_note::run),
     ("tlog_proof", tlog_proof::run),

@@ -181,7 +181,7 @@ impl City {
         Timestamp(self.clock.now().0)
     }
 
-    async fn append(&mut self, stream: &str, event: Event) {
+    pub(crate) async fn append(&mut self, stream: &str, event: Event) {
         self.commands += 1;
         let name = StreamName::new(stream).expect("a name");
         let commit = commit_of(name, &event, self.commands, self.now().0);
@@ -551,17 +551,22 @@ impl City {
     pub(crate) async fn audit(&self) -> Audit {
         let path = self.folder.path().join(format!("audit-{}", self.below(u64::MAX)));
         std::fs::create_dir(&path).expect("a folder");
-        let (mut index, from) = AuditIndex::open(&path, &self.store).await.expect("an index");
+        self.audit_with_index(&path).await.0
+    }
+
+    /// The same with an index in a folder, and the task that follows the log.
+    pub(crate) async fn audit_with_index(&self, path: &std::path::Path) -> (Audit, tokio::task::JoinHandle<()>) {
+        let (mut index, from) = AuditIndex::open(path, &self.store).await.expect("an index");
         let (reader, progress) = (index.reader(), Progress::new(&from));
         let (store, followed) = (self.store.clone(), progress.clone());
-        tokio::spawn(async move {
+        let following = tokio::spawn(async move {
             follow(&store, &mut index, &followed).await;
         });
         progress
             .wait_for_all(&self.store.heads().await.expect("heads"))
             .await
             .expect("followed");
-        Audit {
+        let audit = Audit {
             store: Arc::new(self.store.clone()),
             index: reader,
             progress,
@@ -570,7 +575,8 @@ impl City {
             queries: Some(self.queries()),
             trees: None,
             clock: Arc::clone(&self.clock) as _,
-        }
+        };
+        (audit, following)
     }
 
     /// The paper and phone codes of the sampling kind, as they were issued, with their texts.

@@ -24,13 +24,13 @@ const KEY: [u8; 32] = [5; 32];
 const ROW_HEADER: usize = 8;
 
 /// A log on disk with its published trees.
-struct Published {
+pub(crate) struct Published {
     folder: tempfile::TempDir,
     config: Config,
 }
 
 impl Published {
-    async fn of(city: &City) -> Self {
+    pub(crate) async fn of(city: &City) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let source: Arc<dyn EventStore> = Arc::new(city.store.clone());
         let config = Config {
@@ -45,11 +45,11 @@ impl Published {
         published
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
 
-    fn open(&self) -> EmbeddedEventStore {
+    pub(crate) fn open(&self) -> EmbeddedEventStore {
         fs::create_dir_all(self.log()).expect("a folder");
         EmbeddedEventStore::open(&self.log(), &self.config).expect("the log opens")
     }
@@ -67,7 +67,7 @@ impl Published {
         let mut rows = Rows::read(&path);
         change(&mut rows);
         rows.write(&path);
-        let checked = check(&self.open(), Some(&trees), None, |_| true)
+        let checked = check(Arc::new(self.open()), Some(trees), None, |_| true)
             .await
             .expect("checked");
         fs::write(&path, sound).expect("restored");
@@ -92,14 +92,20 @@ async fn follow(folder: &Path, store: &dyn EventStore) -> Arc<LogTrees> {
     trees
 }
 
+async fn checked(store: &MemoryEventStore, trees: &Arc<LogTrees>) -> Checked {
+    check(Arc::new(store.clone()), Some(Arc::clone(trees)), None, |_| true)
+        .await
+        .expect("checked")
+}
+
 /// The rows of the log's file.
-struct Rows {
-    rows: Vec<(u64, Vec<u8>)>,
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<(u64, Vec<u8>)>,
     removed: Vec<u64>,
 }
 
 impl Rows {
-    fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let database = Database::open(path).expect("opens");
         let transaction = database.begin_read().expect("reads");
         let table = transaction.open_table(COMMITS).expect("a table");
@@ -113,7 +119,7 @@ impl Rows {
         }
     }
 
-    fn write(&self, path: &Path) {
+    pub(crate) fn write(&self, path: &Path) {
         let database = Database::open(path).expect("opens");
         let transaction = database.begin_write().expect("writes");
         {
@@ -129,15 +135,23 @@ impl Rows {
     }
 
     /// The row in the middle of the log.
-    fn middle(&self) -> usize {
+    pub(crate) fn middle(&self) -> usize {
         self.rows.len() / 2
     }
 
-    fn position(&self, row: usize) -> Position {
+    /// Two rows of one partition in the middle of the log, of which the first is not the partition's last.
+    fn pair(&self) -> (usize, usize) {
+        let mut rows = self.middle()..;
+        let row = rows.find(|row| self.position(*row).partition == self.position(row + 2).partition);
+        let row = row.expect("a row");
+        (row, row + 1)
+    }
+
+    pub(crate) fn position(&self, row: usize) -> Position {
         position(self.rows[row].0)
     }
 
-    fn remove(&mut self, row: usize) {
+    pub(crate) fn remove(&mut self, row: usize) {
         self.removed.push(self.rows.remove(row).0);
     }
 }
@@ -157,7 +171,7 @@ type RowChange = fn(&mut Rows) -> Position;
 async fn changes_of_the_file_without_new_hashes_are_found_where_they_are() {
     let city = City::month(21).await;
     let published = Published::of(&city).await;
-    let changes: [(&str, &[FaultKind], RowChange); 9] = [
+    let changes: [(&str, &[FaultKind], RowChange); 11] = [
         (
             "a changed byte of an actor or payload",
             &[FaultKind::Leaf, FaultKind::Unreadable],
@@ -204,6 +218,20 @@ async fn changes_of_the_file_without_new_hashes_are_found_where_they_are() {
             rows.rows[row].1 = two;
             rows.rows[row + 1].1 = one;
             rows.position(row)
+        }),
+        // Both are in what is read at once.
+        ("a changed row before an unreadable one", &[FaultKind::Leaf], |rows| {
+            let (row, next) = rows.pair();
+            rows.rows[row].1[ROW_HEADER + 40] ^= 1;
+            rows.rows[next].1.truncate(30);
+            rows.position(row)
+        }),
+        ("a changed row before a removed one", &[FaultKind::Leaf], |rows| {
+            let (row, next) = rows.pair();
+            rows.rows[row].1[ROW_HEADER + 40] ^= 1;
+            let at = rows.position(row);
+            rows.remove(next);
+            at
         }),
         ("a row that was copied over another", &[FaultKind::Leaf], |rows| {
             let row = rows.middle();
@@ -302,7 +330,7 @@ async fn a_past_that_was_rewritten_with_sound_hashes_differs_from_the_trees_and_
     for (what, kind, change) in changes {
         let store = rewritten(&city, 1, change).await;
         let at = first_change(&city.store, &store, 1).await;
-        let checked = check(&store, Some(&trees), None, |_| true).await.expect("checked");
+        let checked = self::checked(&store, &trees).await;
         assert!(found(&checked).contains(&(kind, at)), "{what} at {at}: {checked:?}");
         assert!(
             checked.faults.iter().all(|fault| fault.first.partition == at.partition),
@@ -316,11 +344,7 @@ async fn a_past_that_was_rewritten_with_sound_hashes_differs_from_the_trees_and_
         // Whoever also replaces the trees and signs them with the stolen key is found by a checkpoint that was kept.
         let forged = tempfile::tempdir().expect("a folder");
         let forgery = follow(forged.path(), &store).await;
-        assert_eq!(
-            found(&check(&store, Some(&forgery), None, |_| true).await.expect("checked")),
-            [],
-            "{what}"
-        );
+        assert_eq!(found(&self::checked(&store, &forgery).await), [], "{what}");
         let kept = trees.checkpoint(Partition(1)).expect("published").unverified().head();
         let shown = forgery.checkpoint(Partition(1)).expect("published").unverified().head();
         let tiles = TileFolder(forged.path().join("01"));
@@ -384,7 +408,7 @@ async fn changes_of_tiles_are_found_and_written_again_from_the_log() {
         let trees = follow(folder.path(), &city.store).await;
         let signed = trees.checkpoint(Partition(1));
         change(&folder.path().join("01"));
-        let checked = check(&city.store, Some(&trees), None, |_| true).await.expect("checked");
+        let checked = self::checked(&city.store, &trees).await;
         let named: Vec<_> = found(&checked)
             .into_iter()
             .map(|(kind, at)| (kind, at.partition.0))
@@ -398,11 +422,7 @@ async fn changes_of_tiles_are_found_and_written_again_from_the_log() {
             (vec![], signed),
             "{what}"
         );
-        assert_eq!(
-            found(&check(&city.store, Some(&trees), None, |_| true).await.expect("checked")),
-            [],
-            "{what}"
-        );
+        assert_eq!(found(&self::checked(&city.store, &trees).await), [], "{what}");
     }
 }
 
@@ -436,7 +456,7 @@ async fn a_changed_checkpoint_is_found_and_nothing_is_signed_after_it() {
             matches!(&stopped[..], [Stopped::Unusable { partition, .. }] if *partition == Partition(1)),
             "{what}: {stopped:?}"
         );
-        let checked = check(&city.store, Some(&trees), None, |_| true).await.expect("checked");
+        let checked = self::checked(&city.store, &trees).await;
         assert!(
             found(&checked)
                 .iter()

@@ -4,8 +4,11 @@
 
 mod agreement;
 mod city;
+mod damaged_log;
 mod export;
 mod faults;
+mod index_manipulations;
 mod log_manipulations;
 mod manipulations;
 mod past;
+mod query_manipulations;

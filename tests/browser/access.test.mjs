@@ -83,7 +83,7 @@ journey("without JavaScript: everything but the live code", async ({ arrive }) =
   await reader.see("[data-died]");
   await reader.see(".qr svg");
   const [download] = await Promise.all([reader.page.waitForEvent("download"), reader.control("保存图片").click()]);
-  assert.equal(download.suggestedFilename(), "code.png");
+  assert.match(download.suggestedFilename(), /^演示-.*码\.png$/);
   await reader.open("/my/offline");
   await reader.press("申领");
   await reader.press("挂失");
@@ -94,6 +94,28 @@ journey("without JavaScript: everything but the live code", async ({ arrive }) =
   await reader.press("退出登录");
   await reader.open("/my");
   assert.equal(new URL(reader.page.url()).pathname, "/sign-in");
+});
+
+journey("an unknown address is a page for people and a problem for programs", async ({ arrive }) => {
+  const reader = await arrive();
+  for (const path of ["/nowhere", "/my/a/b/c", "/docs/nowhere", "//other.example"]) {
+    const answer = await reader.open(path);
+    assert.equal(answer.status(), 404, path);
+    await reader.read("没有这个页面");
+  }
+  assert.equal(await reader.page.locator("a[href^='//']").count(), 0);
+  await reader.press("English");
+  await reader.press("中文");
+  const form = await reader.open("/kiosk/person");
+  assert.equal(form.status(), 405);
+  await reader.read("没有这个页面");
+  const plain = await reader.page.evaluate(async () => {
+    const answer = await fetch("/nowhere");
+    return [answer.status, answer.headers.get("content-type")];
+  });
+  assert.deepEqual(plain, [404, "application/problem+json"]);
+  await reader.page.goto(`${reader.city.origin}/api/v1/nowhere`);
+  assert.match(await reader.page.locator("body").innerText(), /not_found/);
 });
 
 journey("every page is small, and its files are kept by the browser", async ({ arrive, as }) => {

@@ -60,6 +60,7 @@ journey("an adult becomes a relative by the consent of the other, and stops bein
   await mother.read("张*三 请求为您代办");
   await mother.press("同意");
   await mother.read("已登记亲属关系");
+  assert.match(await (await mother.see("[data-guardians]")).innerText(), /张\*三/);
 
   await add(daughter, PEOPLE.elder);
   await daughter.open("/my/family?for=1");
@@ -72,6 +73,7 @@ journey("an adult becomes a relative by the consent of the other, and stops bein
   await mother.page.getByLabel("要取消的亲属的身份证号码").fill(PEOPLE.adult.idNumber);
   await mother.press("取消代办");
   await mother.see("[data-result=done]");
+  await mother.read("没有登记可以为您办理的亲属");
   assert.equal((await city.verify("sentinel", code)).decision, "refuse");
   const after = await daughter.page.goto(`${city.origin}/my?for=1`);
   assert.notEqual(after.status(), 200);

@@ -1,38 +1,11 @@
 /** A kiosk: issue, print, print again, reissue, report lost, for oneself and for a relative; and its limits of time. */
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
 import { decode, rendered } from "./support/decode.mjs";
 import { journeys } from "./support/journey.mjs";
+import { begin, kioskCity, printer, reading, typeNumber } from "./support/kiosk.mjs";
 import { City, PEOPLE } from "./support/program.mjs";
 
 const journey = journeys();
-
-/** Counts what the page sends to the printer instead of opening a dialog, and says that it was printed. */
-async function printer(reader) {
-  await reader.context.addInitScript(() => {
-    sessionStorage.printed ??= "0";
-    window.print = () => {
-      sessionStorage.printed = String(Number(sessionStorage.printed) + 1);
-      dispatchEvent(new Event("afterprint"));
-    };
-  });
-  return () => reader.page.evaluate(() => Number(sessionStorage.printed));
-}
-
-/** Types an ID number at the keypad, as a finger does. */
-async function typeNumber(reader, idNumber, selector = "#id_number") {
-  for (const digit of idNumber) await reader.page.locator(`[data-key="${digit}"]`).click();
-  assert.equal(await reader.page.locator(selector).inputValue(), idNumber);
-  await reader.press("下一步");
-}
-
-/** From the first page to the codes of this person. */
-async function begin(reader, person) {
-  await reader.open("/kiosk");
-  await reader.read("请刷身份证");
-  await reader.press("没带身份证，输入号码");
-  await typeNumber(reader, person.idNumber);
-}
 
 /** The printed sheet as a PDF, as the browser's printer gets it. */
 async function sheet(reader, name) {
@@ -57,7 +30,7 @@ journey("an 82-year-old gets a paper code, prints it again, and reports it lost"
   await elder.see("[data-result=done]");
   assert.equal(await printed(), 2);
   assert.equal(await sheet(elder, "again.pdf"), first, "the same code");
-  await elder.press("打印好了");
+  await elder.press("结束办理", elder.page.locator("main"));
   await elder.read("请取走身份证和打印件");
   assert.deepEqual([await elder.attribute("html", "lang"), await elder.attribute("body", "data-view")], ["zh-CN", "standard"]);
 
@@ -79,7 +52,7 @@ journey("a reissue ends the old print, and Back and Reload do nothing twice", as
   await person.press(person.page.locator("[data-act=issue]"));
   await person.press("确认申领");
   const old = await sheet(person, "old.pdf");
-  await person.press("打印好了");
+  await person.press("结束办理", person.page.locator("main"));
 
   await begin(person, PEOPLE.disability);
   await person.press("替本人办理");
@@ -111,7 +84,7 @@ journey("a parent prints for the child, and nobody prints for a stranger", async
   await parent.press("确认申领");
   await parent.see("[data-result=done]");
   assert.equal((await city.verify("sampling_desk", await sheet(parent, "child.pdf"))).reason, "ok");
-  await parent.press("打印好了");
+  await parent.press("结束办理", parent.page.locator("main"));
 
   await begin(parent, PEOPLE.parent);
   await parent.press("替亲属办理");
@@ -167,18 +140,12 @@ journey("the large view gives 90 seconds", async ({ as }) => {
 });
 
 journey("outside a demo a typed number authenticates nobody; a card's reading does, once", async ({ arrive }) => {
-  const setUp = await City.start({ args: [] });
-  await setUp.stop();
-  const key = Buffer.alloc(32, 7);
-  const [keyFile, pinFile] = [setUp.secret("reader.key", key), setUp.secret("pin", "246810")];
-  const config = setUp.file("up.toml", `[pages.kiosk.identification.kiosk]\ncard_reader_key_file = "${keyFile}"\nattendant_pin_file = "${pinFile}"\n`);
-  const city = await City.start({ folder: setUp.folder, args: ["--config", config] });
   const [known, unknown] = [PEOPLE.elder.idNumber, "990100194403080029"];
+  const city = await kioskCity();
   await city.command("register", "--id-number", `@${city.file("n.txt", known)}`, "--name", "王秀英");
   const kiosk = await arrive({ city, size: "kiosk" });
   await printer(kiosk);
-  const { out } = await city.command("open", "kiosk", "--print");
-  await kiosk.page.goto(JSON.parse(out).link);
+  await kiosk.page.goto(await city.startLink("kiosk"));
   await kiosk.page.waitForURL("**/kiosk");
   const seen = [];
   for (const number of [known, unknown]) {
@@ -193,24 +160,23 @@ journey("outside a demo a typed number authenticates nobody; a card's reading do
     await kiosk.open(path);
     assert.match(new URL(kiosk.page.url()).pathname, /^\/kiosk(\/identify)?$/, path);
   }
-  const signed = `CARD1;${known};王秀英;${Math.floor(Date.now() / 1000)}`;
-  const reading = `${signed};${createHmac("sha256", key).update(signed).digest("hex")}`;
+  const card = reading(known, "王秀英");
   const read = async (text) => {
     await kiosk.open("/kiosk");
     await kiosk.page.locator("#card").fill(text);
     await kiosk.leave(() => kiosk.page.locator("#card").press("Enter"));
     await kiosk.look();
   };
-  await read(reading.replace("王", "张"));
+  await read(card.replace("王", "张"));
   await kiosk.read("没有读到身份证");
-  await read(reading);
+  await read(card);
   await kiosk.read("王*英");
   await kiosk.press("替本人办理");
   await kiosk.press(kiosk.page.locator("[data-act=issue]"));
   await kiosk.press("确认申领");
   await kiosk.see("[data-result=done]");
-  await kiosk.press("打印好了");
-  await read(reading);
+  await kiosk.press("结束办理", kiosk.page.locator("main"));
+  await read(card);
   await kiosk.read("这次读卡已经用过");
   await city.stop();
 });
@@ -218,8 +184,7 @@ journey("outside a demo a typed number authenticates nobody; a card's reading do
 journey("a kiosk that can authenticate nobody is out of order", async ({ arrive }) => {
   const city = await City.start({ args: [] });
   const kiosk = await arrive({ city, size: "kiosk" });
-  const { out } = await city.command("open", "kiosk", "--print");
-  await kiosk.page.goto(JSON.parse(out).link);
+  await kiosk.page.goto(await city.startLink("kiosk"));
   await kiosk.page.waitForURL("**/kiosk");
   await kiosk.read("本机暂停服务");
   await kiosk.look();

@@ -144,7 +144,7 @@ journey("a sampling code is shown, saved, made anew, and each sentence about it 
   const saved = join(city.folder, "saved.png");
   await download.saveAs(saved);
   assert.equal(await decode(readFileSync(saved)), shown);
-  assert.doesNotMatch(download.suggestedFilename(), /\d{6}/);
+  assert.match(download.suggestedFilename(), /^演示-\D+\.png$/);
 
   await adult.open("/my/sampling");
   await adult.press("重新生成");
@@ -161,13 +161,12 @@ journey("a paper code is printed, read at 150 dots per inch, and reported lost",
   await elder.open("/my/offline");
   await elder.press("申领");
   await elder.see("[data-result=done]");
-  const [pdf] = await Promise.all([
-    elder.context.waitForEvent("response", (response) => response.url().endsWith("/my/offline/print")),
-    elder.control("打印").click(),
-  ]);
+  const [tab] = await Promise.all([elder.context.waitForEvent("page"), elder.control("打印").click()]);
+  await tab.waitForURL("**/my/offline/sheet/*");
+  const pdf = await elder.context.request.get(tab.url());
   assert.equal(pdf.headers()["content-type"], "application/pdf");
-  const form = Object.fromEntries(new URLSearchParams(pdf.request().postData()));
-  const sheet = city.file("sheet.pdf", await (await elder.post("/my/offline/print", form)).body());
+  assert.match(decodeURIComponent(pdf.headers()["content-disposition"]), /演示-离线随申码\.pdf/);
+  const sheet = city.file("sheet.pdf", await pdf.body());
   const code = await decode(await rendered(sheet));
   assert.equal((await city.verify("sampling_desk", code)).reason, "ok");
   const desk = await city.verify("staffed", code, { idNumber: PEOPLE.elder.idNumber });
@@ -178,6 +177,8 @@ journey("a paper code is printed, read at 150 dots per inch, and reported lost",
   await elder.press("确认挂失");
   const result = await elder.see("[data-result=done]");
   assert.match(await result.innerText(), /离线随申码已挂失/);
+  const late = await elder.context.request.get(tab.url());
+  assert.equal(new URL(late.url()).pathname, "/my/offline", "a sheet of a lost code is not printed again");
   assert.equal((await city.verify("sampling_desk", code)).reason, "reported_lost");
   await elder.open("/my");
   assert.equal(await elder.attribute("[data-kind=offline] .state", "data-state"), "reported_lost");
@@ -189,7 +190,28 @@ journey("a code that is on hold can be reported lost and nothing else", async ({
   assert.equal(await held.attribute("[data-kind=offline] .state", "data-state"), "suspended");
   await held.press("查看", held.page.locator("[data-kind=offline]"));
   await held.read("此码已暂停使用");
+  const since = Number(await held.attribute("[data-suspended-since]", "data-suspended-since"));
+  assert.ok(Math.abs(since - Date.now() / 1000) < 600, "the hold began when the demo was made");
+  await held.read("咨询电话");
   assert.deepEqual(await held.page.locator("[data-act]").evaluateAll((all) => all.map((one) => one.dataset.act)), ["loss"]);
+});
+
+journey("the health status is shown to the person, and not to a relative", async ({ as }) => {
+  const red = await as(PEOPLE.red);
+  await red.open("/my");
+  assert.match(await (await red.see("[data-standing=red]")).innerText(), /健康状态：红码[\s\S]*人工通道/);
+  const parent = await as(PEOPLE.parent);
+  await parent.open("/my");
+  await parent.see("[data-standing=green]");
+  await parent.open("/my/family");
+  await parent.page.getByLabel("身份证号码", { exact: true }).fill(PEOPLE.child.idNumber);
+  await parent.page.getByLabel("姓名", { exact: true }).fill(PEOPLE.child.name);
+  await parent.press("添加亲属");
+  await parent.open("/my?for=1");
+  assert.equal(await parent.page.locator("[data-standing]").count(), 0);
+  const child = await as(PEOPLE.child);
+  await child.open("/my/family");
+  assert.equal((await (await child.see("[data-guardians]")).innerText()).trim(), "李*");
 });
 
 journey("somebody who is not eligible is told whom to ask", async ({ as }) => {

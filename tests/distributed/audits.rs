@@ -188,21 +188,25 @@ async fn r26_verdicts_recorded_on_nats_are_explained_recomputed_and_judged_under
     }
 }
 
-/// The stream of a day's ordinary scans, for somebody who administers the servers.
-struct ScansStream {
+/// A stream, for somebody who administers the servers.
+struct AdministeredStream {
     client: Client,
     name: String,
     messages: Vec<StoredMessage>,
 }
 
-impl ScansStream {
-    async fn open(city: &City, day: i64) -> Self {
+impl AdministeredStream {
+    /// The stream of a day's ordinary scans.
+    async fn of_scans(city: &City, day: i64) -> Self {
+        Self::open(city, &format!("CC_SCANS_{day}")).await
+    }
+
+    async fn open(city: &City, name: &str) -> Self {
         let client = async_nats::connect(city.urls()).await.expect("a connection");
-        let name = format!("CC_SCANS_{day}");
-        let messages = api::get_batch(&client, &name, &json!({ "seq": 1, "batch": 1_000 })).await;
+        let messages = api::get_batch(&client, name, &json!({ "seq": 1, "batch": 1_000 })).await;
         Self {
             client,
-            name,
+            name: name.to_owned(),
             messages: messages.expect("the messages"),
         }
     }
@@ -283,7 +287,7 @@ impl Audited {
         }
         let day = SystemClock::new().now().0 / DAY_SECONDS;
         assert_eq!(day, began / DAY_SECONDS, "midnight passed during the test; repeat it");
-        let messages = ScansStream::open(&self.city, day).await.messages.len() as u64;
+        let messages = AdministeredStream::of_scans(&self.city, day).await.messages.len() as u64;
         self.wait_for_digests(RecordStream::Scans, messages).await;
         assert!(
             SystemClock::new().now().0 - began < 120,
@@ -314,7 +318,7 @@ impl Audited {
             assert!(service.terminate(DEADLINE).await.success());
         }
         Quiet {
-            stream: ScansStream::open(&self.city, day).await,
+            stream: AdministeredStream::of_scans(&self.city, day).await,
             city: self.city,
             portal,
             _others: [issuer, audit],
@@ -327,7 +331,7 @@ struct Quiet {
     city: City,
     portal: Running,
     _others: [Running; 2],
-    stream: ScansStream,
+    stream: AdministeredStream,
 }
 
 impl Quiet {
@@ -453,4 +457,63 @@ async fn the_credentials_for_queries_append_to_that_stream_and_to_nothing_else()
         let deleting = ask(&client, "$JS.API.STREAM.MSG.DELETE.CC_QUERIES", r#"{"seq":1}"#).await;
         assert!(deleting.is_none(), "{user}: {deleting:?}");
     }
+}
+
+impl Audited {
+    /// The result of the check of the log.
+    async fn checked(&self) -> Value {
+        let lines = self.city.lines(self.portal(), "audit/log-check", &json!({})).await;
+        lines.last().expect("a line")["result"].clone()
+    }
+
+    /// What the check of the log says of queries; nothing if they agree with their digests.
+    async fn faults_of_queries(&self) -> Vec<String> {
+        let result = self.checked().await;
+        let faults = result["faults"].as_array().expect("a list").iter();
+        faults
+            .map(|fault| {
+                assert_eq!(fault["check"], "queries", "{result}");
+                fault["detail"].as_str().expect("a text").to_owned()
+            })
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_that_are_removed_or_changed_on_nats_are_found_by_the_check_of_the_log() {
+    let audited = Audited::open(City::on_one().await).await;
+    for number in 0..3 {
+        let scan_id = format!("scan-{number}");
+        audited.scan("staffed", "gate-7", &scan_id).await;
+        audited.explained("gate-7", &scan_id).await;
+    }
+    let stream = AdministeredStream::open(&audited.city, "CC_QUERIES").await;
+    let recorded = stream.messages.len() as u64;
+    assert!(recorded >= 3, "each explanation is a query");
+    eventually("the digests of the queries are in the log", 2 * PATIENCE, || async {
+        audited.checked().await["queries"].as_u64() >= Some(recorded)
+    })
+    .await;
+    assert_eq!(audited.faults_of_queries().await, Vec::<String>::new());
+
+    let kept = |message: &StoredMessage| (message.sequence != 2).then(|| message.payload.to_vec());
+    stream.replace(kept).await;
+    assert_eq!(audited.faults_of_queries().await, ["query 2 is missing"]);
+    let copied = stream.payload(3);
+    stream
+        .replace(|message| {
+            Some(if message.sequence == 2 {
+                copied.clone()
+            } else {
+                message.payload.to_vec()
+            })
+        })
+        .await;
+    let faults = audited.faults_of_queries().await;
+    assert!(
+        faults[0].contains("are not those whose digest is in the log"),
+        "{faults:?}"
+    );
+    stream.replace(|message| Some(message.payload.to_vec())).await;
+    assert_eq!(audited.faults_of_queries().await, Vec::<String>::new());
 }

@@ -157,7 +157,8 @@ impl City {
         format!(
             "keys = {:?}\nsnapshot_seconds = 1\ndrain_seconds = 1\n\
              [identity_provider]\nissuer = {issuer:?}\njwks_file = {:?}\n\
-             [log]\nservers = {urls:?}\nmonitors = {:?}\nreplicas = {replicas}\n{}[vault]\n{}[scans]\n{}[queries]\n{}",
+             [log]\nservers = {urls:?}\nmonitors = {:?}\nreplicas = {replicas}\n{}[vault]\n{}[scans]\n{}[queries]\n{}[page_records]\n{}\
+             [page_tokens]\njwks_file = {:?}\n",
             self.secret("keys"),
             self.secret("access/jwks.json"),
             self.monitors,
@@ -175,6 +176,11 @@ impl City {
                 "audit" | "issuer" | "provision" => credential(&format!("queries-{user}")),
                 _ => String::new(),
             },
+            match user {
+                "portal" | "provision" => credential(&format!("pages-{user}")),
+                _ => String::new(),
+            },
+            self.secret("access/page-tokens.jwks.json"),
         )
     }
 
@@ -221,7 +227,9 @@ impl City {
     pub(crate) async fn provision(&self) {
         let config = self.config_of("provision");
         let words = ["provision", "--partitions", "4", "--vault-pages", "64", "--config"].map(AsRef::as_ref);
-        let words: Vec<&OsStr> = words.into_iter().chain([config.as_os_str()]).collect();
+        // Three servers elect a leader for each stream: those that only portals with pages need are left out.
+        let more = (self.urls.len() > 1).then_some("--no-pages".as_ref());
+        let words: Vec<&OsStr> = words.into_iter().chain([config.as_os_str()]).chain(more).collect();
         citycode(&words).await;
     }
 

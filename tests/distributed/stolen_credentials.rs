@@ -194,6 +194,18 @@ async fn seeds_that_create_streams_create_no_others_and_change_no_existing_ones(
         ("vault-provision", &["KV_CC_VAULT"]),
         ("scans-provision", &["CC_SCAN_KEYS"]),
         ("queries-provision", &["CC_QUERIES", "CC_QUERY_KEYS"]),
+        (
+            "pages-provision",
+            &[
+                "CC_ACCESS_ENDED_SESSIONS",
+                "CC_ACCESS_ENDED_PEOPLE",
+                "CC_ACCESS_START_LINKS",
+                "CC_ACCESS_PAIRINGS",
+                "CC_ACCESS_DEVICES",
+                "CC_ACCESS_INVITATIONS",
+                "CC_ACCESS_CARD_READINGS",
+            ],
+        ),
     ] {
         let client = thief(&city, user).await;
         for stream in streams {
@@ -248,7 +260,7 @@ async fn a_stolen_seed_can_destroy_no_more_than_documented() {
     let told = ask_as_allowed(&sys, "$SYS.REQ.SERVER.PING.JSZ", "").await;
     assert_eq!(
         told["data"]["streams"].as_u64(),
-        Some(4 + 2 + 1 + 1 + 1 + 1 + 4 + 2),
+        Some(4 + 2 + 1 + 1 + 1 + 1 + 4 + 2 + 7),
         "{told}"
     );
     for request in ["$JS.API.ACCOUNT.PURGE.LOG", "$SYS.REQ.ACCOUNT.LOG.CLAIMS.UPDATE"] {

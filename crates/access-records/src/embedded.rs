@@ -14,7 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table as RedbTable, TableDefinition};
 
-use crate::{AccessRecords, Entry, MAX_KEY_BYTES, MAX_VALUE_BYTES, Record, Table, Unavailable};
+use crate::{AccessRecords, Entry, Record, Table, Unavailable, check};
 
 type Key = (u8, &'static [u8]);
 type Value = (i64, u64, &'static [u8]);
@@ -183,13 +183,6 @@ impl AccessRecords for EmbeddedRecords {
     }
 }
 
-fn check(key: &[u8], value: &[u8]) -> Result<(), Unavailable> {
-    if key.is_empty() || key.len() > MAX_KEY_BYTES || value.len() > MAX_VALUE_BYTES {
-        return Err(Unavailable("a key or value is too long".to_owned()));
-    }
-    Ok(())
-}
-
 fn record((expires_at, revision, value): (i64, u64, &[u8])) -> Record {
     Record {
         value: value.to_vec(),
@@ -230,5 +223,5 @@ fn count_of(counts: &impl redb::ReadableTable<u8, u64>, table: u8) -> Result<u64
 }
 
 fn failed(error: impl std::fmt::Display) -> Unavailable {
-    Unavailable(error.to_string())
+    Unavailable::new(error)
 }

@@ -7,10 +7,12 @@
 //! at whichever portal.
 //!
 //! Records contain no ID numbers: their writers use keyed hashes.
+//!
+//! Two engines: [`embedded`] for one process, [`jetstream`] for the portals of a city. One conformance suite
+//! (`tests/conformance`) runs against both.
 
 pub mod embedded;
-#[cfg(test)]
-mod tests;
+pub mod jetstream;
 
 use async_trait::async_trait;
 
@@ -18,6 +20,7 @@ use async_trait::async_trait;
 pub const MAX_KEY_BYTES: usize = 64;
 /// Longest value in bytes.
 pub const MAX_VALUE_BYTES: usize = 4_096;
+
 /// What a record is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub enum Table {
@@ -73,6 +76,20 @@ impl Table {
             Self::CardReading => 8,
         }
     }
+
+    /// Its permanent name in the names and subjects of streams.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EndedSession => "ended_sessions",
+            Self::EndedPerson => "ended_people",
+            Self::StartLink => "start_links",
+            Self::Pairing => "pairings",
+            Self::Device => "devices",
+            Self::Invitation => "invitations",
+            Self::CardReading => "card_readings",
+        }
+    }
 }
 
 /// One record.
@@ -82,7 +99,7 @@ pub struct Record {
     pub value: Vec<u8>,
     /// From this time on it does not exist any more, in Unix seconds.
     pub expires_at: i64,
-    /// Counts replacements of the record; [`AccessRecords::replace`] names it.
+    /// Grows with each replacement of the record; [`AccessRecords::replace`] names it.
     pub revision: u64,
 }
 
@@ -111,17 +128,33 @@ pub struct Entry<'a> {
 #[error("the records of sessions and devices are unavailable: {0}")]
 pub struct Unavailable(pub(crate) String);
 
+impl Unavailable {
+    fn new(why: impl std::fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+/// Checks the lengths of a record.
+fn check(key: &[u8], value: &[u8]) -> Result<(), Unavailable> {
+    if key.is_empty() || key.len() > MAX_KEY_BYTES || value.len() > MAX_VALUE_BYTES {
+        return Err(Unavailable::new("a key or value is too long"));
+    }
+    Ok(())
+}
+
 /// The records of a city, or of one process.
 #[async_trait]
 pub trait AccessRecords: Send + Sync {
     /// Creates a record, unless one with this key exists that has not expired at `now` (Unix seconds). Returns whether
-    /// it was created. The record is durable when this returns.
+    /// it was created. The record is durable when this returns, and every later read finds it, at whichever portal.
     ///
     /// # Errors
-    /// [`Unavailable`], also if the table is full, or if key or value are too long.
+    /// [`Unavailable`], also if the table is full, if key or value are too long, or if it is not known whether the record
+    /// was created.
     async fn create(&self, table: Table, key: &[u8], entry: Entry<'_>, now: i64) -> Result<bool, Unavailable>;
 
-    /// The record, unless it has expired.
+    /// The record, unless it has expired. A record that was created or replaced at another portal more than two seconds
+    /// ago is seen; an engine that cannot be sure of that returns an error.
     ///
     /// # Errors
     /// [`Unavailable`].

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::caller::{Caller, CallerId, Role};
 use super::issued::{IssuedTokens, TokenId};
 use super::keys::{EnvelopeError, KeyError, KeyKind, TrustedKeys};
+use super::page_tokens::PAGE_TOKEN_SECONDS;
 use citycode_service_kit::bounded::Generations;
 use citycode_service_kit::clock::UnixSeconds;
 use citycode_service_kit::peer::PeerKind;
@@ -75,6 +76,9 @@ pub enum AuthError {
     /// It is not in the list of this machine's persistent authority, or was revoked there.
     #[error("the access token was revoked, or was not issued by this machine")]
     Revoked,
+    /// It is signed by portals for their pages, and claims more than pages may.
+    #[error("the access token claims more than one that portals sign for their pages")]
+    NotForPages,
     /// It is valid on its own machine only, and the call came from another.
     #[error("this access token is valid on the machine itself only")]
     LocalOnly,
@@ -236,6 +240,7 @@ impl AccessTokens {
         let most = match key.kind {
             KeyKind::Ephemeral => LOCAL_MAX_LIFETIME_SECONDS,
             KeyKind::Provider | KeyKind::Issued => MAX_LIFETIME_SECONDS,
+            KeyKind::Pages(_) => PAGE_TOKEN_SECONDS,
         };
         match claims.exp.checked_sub(claims.iat) {
             Some(lifetime) if lifetime <= 0 => return Err(AuthError::Expired),
@@ -256,7 +261,10 @@ impl AccessTokens {
                 let id = claims.jti.as_deref().and_then(TokenId::parse);
                 Some(id.ok_or(AuthError::Revoked)?)
             }
-            KeyKind::Provider | KeyKind::Ephemeral => None,
+            KeyKind::Pages(allowed) if !allowed.accept(&claims.sub, &roles, claims.card_reader) => {
+                return Err(AuthError::NotForPages);
+            }
+            KeyKind::Provider | KeyKind::Ephemeral | KeyKind::Pages(_) => None,
         };
         Ok(Verified {
             caller: Arc::new(Caller {

@@ -7,6 +7,8 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, P
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::de::DeserializeOwned;
 
+use super::page_tokens::{PAGE_ISSUER, PageRoles};
+
 /// Longest accepted token, in bytes. A caller with 30 roles stays below 2 kB.
 pub const MAX_TOKEN_BYTES: usize = 4_096;
 
@@ -63,6 +65,8 @@ pub(crate) enum KeyKind {
     /// The key of this machine's persistent authority: only tokens in its list that are not revoked, and never an
     /// admin.
     Issued,
+    /// The key with which portals sign for their web pages: one of these roles, for some minutes.
+    Pages(PageRoles),
 }
 
 /// Public keys by `kid`.
@@ -133,7 +137,11 @@ impl TrustedKeys {
     ///
     /// # Errors
     /// [`KeyError`], also if the set contains no usable key, or a private one.
-    pub fn with_jwks(mut self, issuer: &str, name: &str, json: &[u8]) -> Result<Self, KeyError> {
+    pub fn with_jwks(self, issuer: &str, name: &str, json: &[u8]) -> Result<Self, KeyError> {
+        self.with_key_set(issuer, name, json, KeyKind::Provider)
+    }
+
+    fn with_key_set(mut self, issuer: &str, name: &str, json: &[u8], kind: KeyKind) -> Result<Self, KeyError> {
         let broken = || KeyError::NotAKeySet(name.to_owned());
         let set: serde_json::Value = serde_json::from_slice(json).map_err(|_| broken())?;
         let keys = set.get("keys").and_then(|k| k.as_array()).ok_or_else(broken)?;
@@ -150,7 +158,7 @@ impl TrustedKeys {
                 issuer: issuer.to_owned(),
                 algorithm,
                 key,
-                kind: KeyKind::Provider,
+                kind,
             };
             self = self.with(&kid, trusted)?;
         }
@@ -167,6 +175,15 @@ impl TrustedKeys {
     pub fn with_jwks_file(self, issuer: &str, path: &Path) -> Result<Self, KeyError> {
         let json = read(path)?;
         self.with_jwks(issuer, &path.display().to_string(), &json)
+    }
+
+    /// Trusts the keys in a file (JWKS) with which portals sign for their web pages, for these roles.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn with_page_tokens(self, path: &Path, roles: PageRoles) -> Result<Self, KeyError> {
+        let json = read(path)?;
+        self.with_key_set(PAGE_ISSUER, &path.display().to_string(), &json, KeyKind::Pages(roles))
     }
 
     /// Trusts this process's ephemeral authority ([`super::LocalAuthority::ephemeral`]), including its local admin. Its

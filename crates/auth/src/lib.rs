@@ -14,6 +14,7 @@ mod issued;
 mod keys;
 mod layer;
 mod local;
+mod page_tokens;
 mod stream_end;
 
 pub(crate) use access::Audience as AccessAudience;
@@ -26,6 +27,7 @@ pub use issued::{IssuedError, IssuedToken, IssuedTokens, TokenId, TokenRequest};
 pub use keys::{KeyError, MAX_TOKEN_BYTES, TrustedKeys};
 pub use layer::{Authenticate, AuthenticateService, caller, optional_caller};
 pub use local::{Grant, LocalAuthority, LocalAuthorityError};
+pub use page_tokens::{PAGE_ISSUER, PAGE_SUBJECT, PAGE_TOKEN_SECONDS, PageRoles};
 
 /// The `aud` of access tokens unless the configuration names another.
 pub const AUDIENCE: &str = "citycode";

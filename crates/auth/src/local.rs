@@ -162,6 +162,18 @@ impl LocalAuthority {
         }
     }
 
+    /// The authority of a city's portals for the calls of their web pages, with this seed (RFC 8032 §5.1.5).
+    ///
+    /// # Panics
+    /// Never: any 32 bytes are an Ed25519 seed.
+    #[must_use]
+    pub fn of_pages(seed: &[u8; 32]) -> Self {
+        Self {
+            issuer: super::PAGE_ISSUER.to_owned(),
+            ..Self::from_seed(seed).expect("any 32 bytes are an Ed25519 seed")
+        }
+    }
+
     /// Its `kid`: `local-` and the first 9 bytes of the public key's SHA-256.
     #[must_use]
     pub fn kid(&self) -> &str {

@@ -14,26 +14,33 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use citycode_audit::{Audit, AuditIndex};
+use citycode_audit::{Audit, AuditIndex, Observer};
 use citycode_auth::{Caller, CallerId, Role};
 use citycode_domain::admission::{IdCheck, ProofState, Reason};
 use citycode_domain::event::{CodeRevoked, Event, Sealed, SigningKeyAdded};
 use citycode_domain::ids::{CodeId, Position};
 use citycode_domain::time::Timestamp;
-use citycode_event_store::follow::{Progress, follow};
+use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{EventStore, Layout, LogId, LogPosition, SubscriptionBatch};
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
+use citycode_log_folds::RegisterFold;
+use citycode_log_tree::check::check as check_log;
+use citycode_log_tree::{LogTrees, TreeFold};
 use citycode_policy_file::{PolicyFile, SHANGHAI};
-use citycode_projection::bench_support::{CityLog, code};
+use citycode_projection::bench_support::{CityLog, NOW, code};
+use citycode_projection::register::HolderRegister;
+use citycode_projection::status::{self, FingerprintKey};
 use citycode_replay::{Recomputed, Timeline, recompute};
 use citycode_scan_records::embedded::EmbeddedScanRecords;
 use citycode_scan_records::{Basis, RecordArchive as _, ScanNote, ScanRecord, ScanRecords as _, ShownEvidence, day_of};
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::entropy::OsEntropy;
 use citycode_token::SigningKey;
+use citycode_wire::proto::audit::v1::AuditProgress;
 use citycode_wire::request::HistoryQuery;
+use sha2::{Digest as _, Sha256};
 
-use crate::replay::{CityCommits, write_city};
+use crate::replay::{CityCommits, StatusFold, write_city};
 use crate::report::{Figure, Goal, Report};
 use crate::{Scale, allocation, folder};
 
@@ -45,8 +52,8 @@ const SCANS_IN_FLIGHT: u64 = 10_000;
 /// Four events in three commits each.
 const HOLDERS: u64 = 500_000;
 const HISTORIES: u64 = 5_000;
-/// 2022-09-02T00:00:00Z.
-const SCANNED_AT: i64 = 1_662_076_800;
+/// An hour after the codes of the timeline begin.
+const SCANNED_AT: i64 = NOW.0 + 3_600;
 const PARTITIONS: u64 = 16;
 
 pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
@@ -64,6 +71,13 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
 fn code_id(number: u64) -> CodeId {
     let partition = (number % PARTITIONS) as u16;
     code(partition, number / PARTITIONS).code_ref().code_id
+}
+
+/// A code near this number whose kind needs no ID card, so that its revocation is the reason of its verdict: the kinds
+/// of the city follow each other within a partition, and the policy accepts the third and fourth with a card only.
+fn code_without_card(number: u64) -> CodeId {
+    let within = number / PARTITIONS;
+    code_id((within - within % 4 + within % 2) * PARTITIONS + number % PARTITIONS)
 }
 
 fn timeline(report: &mut Report, codes: u64) -> Result<Timeline> {
@@ -106,7 +120,9 @@ fn timeline(report: &mut Report, codes: u64) -> Result<Timeline> {
 }
 
 fn note<'a>(timeline: &Timeline, number: u64, scan_id: &'a str) -> Result<ScanNote<&'a str>> {
-    let life = timeline.life(code_id(number)).context("a code of the timeline")?;
+    let life = timeline
+        .life(code_without_card(number))
+        .context("a code of the timeline")?;
     let (policy, _) = timeline.policies().next().context("the policy")?;
     Ok(ScanNote {
         at: SCANNED_AT,
@@ -191,7 +207,9 @@ async fn log(report: &mut Report, scale: Scale) -> Result<()> {
     let store = Arc::new(EmbeddedEventStore::open(&folder.path().join("log"), &config)?);
     write_city(&*store, &mut CityCommits::new(layout), 0..holders).await?;
     check(report, &store).await?;
-    let histories = histories(folder.path(), &store, holders).await?;
+    let trees = trees(report, folder.path(), &store).await?;
+    check_everything(report, &store, &trees).await?;
+    let histories = histories(report, folder.path(), &store, holders).await?;
     let peer = peer::histories(holders * 4, HISTORIES, report);
     for (place, name) in [(0, "history_p50"), (1, "history_p99")] {
         let mut figure = Figure::new(name, histories[place], "ms");
@@ -208,11 +226,8 @@ async fn log(report: &mut Report, scale: Scale) -> Result<()> {
     Ok(())
 }
 
-async fn check(report: &mut Report, store: &EmbeddedEventStore) -> Result<()> {
-    let start = Instant::now();
-    let checked = citycode_log_tree::check::check(store, None, None, |_| true).await?;
-    let rate = checked.commits as f64 / start.elapsed().as_secs_f64();
-    ensure!(checked.faults.is_empty(), "{:?}", checked.faults);
+/// The payloads of each commit of a log.
+async fn payloads(store: &EmbeddedEventStore) -> Result<Vec<Vec<u8>>> {
     let heads = store.heads().await?;
     let mut payloads = Vec::new();
     let mut subscription = store
@@ -220,42 +235,149 @@ async fn check(report: &mut Report, store: &EmbeddedEventStore) -> Result<()> {
         .await?;
     while !subscription.position().reaches(&heads) {
         if let SubscriptionBatch::Commits(commits) = subscription.next_batch().await? {
-            payloads.extend(commits);
+            for message in &commits {
+                let facts = message.commit.facts().iter();
+                payloads.push(facts.flat_map(|fact| fact.payload.to_vec()).collect());
+            }
         }
     }
-    let encoded: Vec<Vec<u8>> = payloads
-        .iter()
-        .map(|commit| {
-            commit
-                .commit
-                .facts()
-                .iter()
-                .flat_map(|fact| fact.payload.to_vec())
-                .collect()
-        })
-        .collect();
+    Ok(payloads)
+}
+
+/// The hashes and chains of a log; the reference hashes the payloads on one core.
+async fn check(report: &mut Report, store: &Arc<EmbeddedEventStore>) -> Result<()> {
     let start = Instant::now();
-    for bytes in &encoded {
+    let checked = check_log(Arc::clone(store) as Arc<dyn EventStore>, None, None, |_| true).await?;
+    let rate = checked.commits as f64 / start.elapsed().as_secs_f64();
+    ensure!(checked.faults.is_empty(), "{:?}", checked.faults);
+    let payloads = payloads(store).await?;
+    let start = Instant::now();
+    for bytes in &payloads {
         black_box(blake3::hash(bytes));
     }
-    let hashed = encoded.len() as f64 / start.elapsed().as_secs_f64();
+    let hashed = payloads.len() as f64 / start.elapsed().as_secs_f64();
+    report.push(Figure::new("log_check", rate, "commits/s").reference(hashed));
+    Ok(())
+}
+
+/// Writes the trees of a log durably, as the audit service does.
+async fn trees(
+    report: &mut Report,
+    folder: &std::path::Path,
+    store: &Arc<EmbeddedEventStore>,
+) -> Result<Arc<LogTrees>> {
+    let (trees, from) = LogTrees::open(&folder.join("trees"), &**store, "bench.example", &[9; 32]).await?;
+    let trees = Arc::new(trees);
+    let commits = store.heads().await?.commits() as f64;
+    let start = Instant::now();
+    follow_to_end(store, TreeFold(Arc::clone(&trees)), &from).await?;
+    trees.publish(true)?;
+    report.push(Figure::new(
+        "trees_written",
+        commits / start.elapsed().as_secs_f64(),
+        "commits/s",
+    ));
+    Ok(trees)
+}
+
+/// Folds a log up to its present end.
+async fn follow_to_end(
+    store: &Arc<EmbeddedEventStore>,
+    mut fold: impl Fold + 'static,
+    from: &LogPosition,
+) -> Result<()> {
+    let (progress, log) = (Progress::new(from), Arc::clone(store));
+    let followed = progress.clone();
+    let following = tokio::spawn(async move { follow(&*log, &mut fold, &followed).await });
+    progress.wait_for_all(&store.heads().await?).await?;
+    following.abort();
+    // The only error is that the task was aborted.
+    let _ = following.await;
+    Ok(())
+}
+
+/// A full replay: hashes, chains and leaves of the trees, then the same beside both folds. The reference hashes the
+/// payloads on both cores with the hashes that the replay needs: BLAKE3 (chain) and SHA-256 (leaves).
+async fn check_everything(report: &mut Report, store: &Arc<EmbeddedEventStore>, trees: &Arc<LogTrees>) -> Result<()> {
+    let payloads = payloads(store).await?;
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for half in payloads.chunks(payloads.len().div_ceil(2)) {
+            scope.spawn(move || {
+                for bytes in half {
+                    black_box((blake3::hash(bytes), Sha256::digest(bytes)));
+                }
+            });
+        }
+    });
+    let hashed = payloads.len() as f64 / start.elapsed().as_secs_f64();
+    drop(payloads);
+    let verify = || async {
+        let checked = check_log(
+            Arc::clone(store) as Arc<dyn EventStore>,
+            Some(Arc::clone(trees)),
+            None,
+            |_| true,
+        )
+        .await?;
+        ensure!(checked.faults.is_empty(), "{:?}", checked.faults);
+        ensure!(checked.compared > 0, "no leaf was compared");
+        Ok(checked.commits as f64)
+    };
+    let start = Instant::now();
+    let rate = verify().await? / start.elapsed().as_secs_f64();
     report.push(
-        Figure::new("log_check", rate, "commits/s")
+        Figure::new("full_replay", rate, "commits/s")
             .reference(hashed)
             .goal(Goal::RatioAtLeast(0.5)),
+    );
+    let layout = store.layout();
+    let from = LogPosition::start(layout.partitions());
+    let register = RegisterFold::new(Arc::new(HolderRegister::new(layout.partitions())), Vec::new());
+    let (writer, _reader) = status::new(layout.partitions(), FingerprintKey([9; 16]));
+    let start = Instant::now();
+    let folds = async {
+        tokio::try_join!(
+            follow_to_end(store, register, &from),
+            follow_to_end(store, StatusFold(writer), &from)
+        )
+    };
+    let (commits, _) = tokio::try_join!(verify(), folds)?;
+    let rate = commits / start.elapsed().as_secs_f64();
+    report.push(
+        Figure::new("full_replay_with_folds", rate, "commits/s")
+            .reference(hashed)
+            .goal(Goal::RatioAtLeast(0.25)),
     );
     Ok(())
 }
 
+/// Lets a count run to its end.
+struct Unattended;
+
+impl Observer for Unattended {
+    fn progress(&mut self, _: AuditProgress) -> bool {
+        true
+    }
+}
+
 /// The median and the 99th percentile of the milliseconds of histories of single codes.
-async fn histories(folder: &std::path::Path, store: &Arc<EmbeddedEventStore>, holders: u64) -> Result<[f64; 2]> {
+async fn histories(
+    report: &mut Report,
+    folder: &std::path::Path,
+    store: &Arc<EmbeddedEventStore>,
+    holders: u64,
+) -> Result<[f64; 2]> {
     let path = folder.join("index");
     std::fs::create_dir(&path)?;
     let (mut index, from) = AuditIndex::open(&path, &**store).await?;
     let (reader, progress) = (index.reader(), Progress::new(&from));
     let (followed, log) = (progress.clone(), Arc::clone(store));
     let following = tokio::spawn(async move { follow(&*log, &mut index, &followed).await });
+    let start = Instant::now();
     progress.wait_for_all(&store.heads().await?).await?;
+    let indexed = store.heads().await?.commits() as f64 / start.elapsed().as_secs_f64();
+    report.push(Figure::new("index_written", indexed, "commits/s"));
     let audit = Audit {
         store: Arc::clone(store) as Arc<dyn EventStore>,
         index: reader,
@@ -277,6 +399,12 @@ async fn histories(folder: &std::path::Path, store: &Arc<EmbeddedEventStore>, ho
         let history = history.map_err(|problem| anyhow::anyhow!("{problem:?}"))?;
         ensure!(!history.entries.is_empty(), "a code without a history");
     }
+    let start = Instant::now();
+    let state = audit.state(NOW.0, true, &mut Unattended).await;
+    let seconds = start.elapsed().as_secs_f64();
+    let state = state.map_err(|problem| anyhow::anyhow!("{problem:?}"))?;
+    ensure!(state.codes == Some(holders * 3), "{:?} codes", state.codes);
+    report.push(Figure::new("city_at_an_instant", seconds, "s").goal(Goal::AtMost(30.0)));
     following.abort();
     Ok(quantiles(&mut milliseconds))
 }

@@ -1,5 +1,7 @@
 //! A temporary folder on a real disk.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
@@ -7,7 +9,11 @@ use tempfile::TempDir;
 /// sync costs nothing, which this reports on standard error.
 pub(crate) fn temporary() -> Result<TempDir> {
     let parent = std::env::var_os("CITYCODE_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
-    let folder = tempfile::tempdir_in(&parent).context("no temporary folder can be created")?;
+    // Stores refuse folders that others may read, whatever the umask.
+    let folder = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir_in(&parent)
+        .context("no temporary folder can be created")?;
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     let mount = mounts
         .lines()

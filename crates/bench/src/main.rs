@@ -166,7 +166,7 @@ fn run() -> Result<ExitCode> {
     let arguments = arguments()?;
     if arguments.name == "--list" {
         for bench in &BENCHES {
-            println!("{:<12}{}", bench.name, bench.measures);
+            println!("{:<14}{}", bench.name, bench.measures);
         }
         return Ok(ExitCode::SUCCESS);
     }

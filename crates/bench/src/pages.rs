@@ -68,7 +68,7 @@ pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
 }
 
 async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let folder = crate::folder::temporary()?;
     let settings = Settings {
         listen: "127.0.0.1:0".parse()?,
         data: Some(folder.path().join("data")),

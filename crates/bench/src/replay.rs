@@ -3,6 +3,7 @@
 //! The log resembles that of a city: three commits with four events for each holder (registered and issued, issued
 //! another kind, reissued), with sealed tokens of the length of a paper code.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,8 +15,8 @@ use citycode_domain::ids::HolderId;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::{Fold, Progress, follow};
 use citycode_event_store::{
-    AppendOutcome, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit, RecordedCommit,
-    RequestDigest, message_id,
+    AppendOutcome, BucketId, BucketTail, CommandId, EventData, EventStore, Layout, LogId, LogPosition, NewCommit,
+    RecordedCommit, RequestDigest, message_id,
 };
 use citycode_event_store_embedded::{Config, EmbeddedEventStore, NewLog};
 use citycode_log_folds::{FoldedStatus, RegisterFold, folded_events, holder_stream, identity_of, projected};
@@ -37,19 +38,35 @@ const GROUP: u64 = 1_000;
 pub(crate) struct CityCommits {
     layout: Layout,
     codes: Vec<u64>,
+    /// The tails of the buckets that were written.
+    tails: HashMap<BucketId, BucketTail>,
 }
 
 impl CityCommits {
     pub(crate) fn new(layout: Layout) -> Self {
         let codes = vec![0; usize::from(layout.partitions())];
-        Self { layout, codes }
+        Self {
+            layout,
+            codes,
+            tails: HashMap::new(),
+        }
     }
 
     /// A city whose codes have the indexes after those of `codes` other codes.
     pub(crate) fn after(layout: Layout, codes: u64) -> Self {
         let each = codes / u64::from(layout.partitions());
         let codes = vec![each; usize::from(layout.partitions())];
-        Self { layout, codes }
+        Self {
+            layout,
+            codes,
+            tails: HashMap::new(),
+        }
+    }
+
+    /// The tail that the commit expects.
+    fn tail(&self, commit: &NewCommit) -> BucketTail {
+        let bucket = commit_bucket(self.layout, commit);
+        self.tails.get(&bucket).copied().unwrap_or(BucketTail::EMPTY)
     }
 
     fn birth(&mut self, holder: HolderId, supersedes: Option<CodeRef>) -> (CodeRef, Event) {
@@ -107,12 +124,17 @@ fn commit(holder: HolderId, command: u64, events: &[Event]) -> NewCommit {
     }
 }
 
+fn commit_bucket(layout: Layout, commit: &NewCommit) -> BucketId {
+    layout.bucket_of(&commit.stream)
+}
+
 /// Appends the commits of these holders durably.
 pub(crate) async fn write_city(
     store: &dyn EventStore,
     city: &mut CityCommits,
     holders: std::ops::Range<u64>,
 ) -> Result<()> {
+    let layout = store.layout();
     let mut next = holders.start;
     while next < holders.end {
         let last = holders.end.min(next + GROUP);
@@ -125,25 +147,25 @@ pub(crate) async fn write_city(
         }
         for mut wave in waves {
             while !wave.is_empty() {
-                let mut group = Vec::with_capacity(wave.len());
-                for commit in &wave {
-                    let bucket = store.layout().bucket_of(&commit.stream);
-                    group.push((commit.clone(), store.bucket_tail(bucket).await?));
-                }
-                // Two holders may share a bucket; then the second append is repeated.
-                let mut answers = store.append_many(group).await.into_iter();
-                let mut failed = None;
-                wave.retain(|_| match answers.next() {
-                    Some(Ok(AppendOutcome::Appended { .. })) => false,
-                    Some(Ok(AppendOutcome::WrongExpectedVersion { .. })) => true,
-                    other => {
-                        failed = Some(format!("{other:?}"));
-                        true
+                let group: Vec<_> = wave.iter().map(|commit| (commit.clone(), city.tail(commit))).collect();
+                let answers = store.append_many(group).await;
+                // Two holders may share a bucket, or another writer was there; then the append is repeated.
+                let mut repeated = Vec::new();
+                for (commit, answer) in wave.into_iter().zip(answers) {
+                    match answer {
+                        Ok(AppendOutcome::Appended { revision, hash, .. }) => {
+                            city.tails
+                                .insert(commit_bucket(layout, &commit), BucketTail { revision, hash });
+                        }
+                        Ok(AppendOutcome::WrongExpectedVersion { .. }) => {
+                            let bucket = commit_bucket(layout, &commit);
+                            city.tails.insert(bucket, store.bucket_tail(bucket).await?);
+                            repeated.push(commit);
+                        }
+                        other => bail!("an append failed: {other:?}"),
                     }
-                });
-                if let Some(failed) = failed {
-                    bail!("an append failed: {failed}");
                 }
+                wave = repeated;
             }
         }
         next = last;

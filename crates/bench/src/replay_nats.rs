@@ -35,8 +35,10 @@ const HOLDERS: u64 = 100_000;
 const ROUNDS: usize = 5;
 /// The seed of the user in [`ACCOUNTS`], which is valid on this server only.
 const READER: &str = "SUAENZB4XIYPLWNIJNIWSLUDQ6RCMD5KKNFYOFY4M6GEDJ7BGQWYNILPJE";
-/// The log's account and a reader's, with the exports of `citycode secrets`.
+/// The limit of pending bytes, the log's account and a reader's, with the exports of `citycode secrets`.
 const ACCOUNTS: &str = r#"
+# The drained streams are more than a server keeps for a slow client by default, 64 MB.
+max_pending: 1GB
 no_auth_user: log
 accounts {
   LOG {
@@ -60,6 +62,8 @@ accounts {
   }
 }
 "#;
+/// The header in which a heartbeat names the subject that the consumer's flow control waits for.
+const STALLED: &str = "Nats-Consumer-Stalled";
 const NANOS: u64 = 1_000_000_000;
 
 pub(crate) fn run(report: &mut Report, scale: Scale) -> Result<()> {
@@ -82,13 +86,19 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
     let store = JetStreamEventStore::open(&config).await?;
     write_city(&store, &mut CityCommits::new(layout), 0..scale.of(HOLDERS)).await?;
     let heads = store.heads().await?;
+    eprintln!("citycode-bench: replay: {} commits are written", heads.commits());
     write_segments(&config, &heads).await?;
+    eprintln!("citycode-bench: replay: their segments are written");
     let commits = heads.commits() as f64;
     let (mut ours, mut ours_as_reader, mut segments, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        eprintln!("citycode-bench: replay: draining");
         bare.push(commits / drain(&config, &heads).await?);
+        eprintln!("citycode-bench: replay: a verifier reads the log");
         ours.push(commits / replay(open(&config).await?, &heads).await?);
+        eprintln!("citycode-bench: replay: a verifier with a reader's account reads the log");
         ours_as_reader.push(commits / replay(open(&reader_account).await?, &heads).await?);
+        eprintln!("citycode-bench: replay: a verifier reads segments");
         segments.push(commits / replay(open_with_segments(&reader_account).await?, &heads).await?);
     }
     let median = |rates: &mut Vec<f64>| {
@@ -204,7 +214,10 @@ async fn drain_one(client: Client, partition: Partition, head: Sequence) -> Resu
     while left > 0 {
         let message = messages.next().await.context("the subscription ended")?;
         if message.status == Some(StatusCode::IDLE_HEARTBEAT) {
-            if let Some(reply) = message.reply {
+            // A heartbeat of a consumer whose flow control waits names the subject on which it waits.
+            let stalled = message.headers.as_ref().and_then(|headers| headers.get(STALLED));
+            let stalled = stalled.map(|subject| async_nats::Subject::from(subject.as_str()));
+            if let Some(reply) = message.reply.or(stalled) {
                 client.publish(reply, bytes::Bytes::new()).await?;
             }
         } else {

@@ -255,6 +255,18 @@ pub struct ScanBatches {
     pub digest: [u8; 32],
 }
 
+/// The digest of consecutive records of the stream of queries. A query that is removed, changed or moved afterwards does
+/// not agree with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueriesSealed {
+    /// Sequence of the first record in the stream of queries, from 1.
+    pub first: u64,
+    /// Number of records, at least 1.
+    pub count: u32,
+    /// BLAKE3 over the BLAKE3 digests of the records, in order.
+    pub digest: [u8; 32],
+}
+
 /// A signing key was added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SigningKeyAdded {
@@ -309,6 +321,7 @@ pub enum Event {
     ForeignMessageDeclared(ForeignMessageDeclared),
     PolicyAdopted(PolicyAdopted),
     ScanBatchesSealed(ScanBatchesSealed),
+    QueriesSealed(QueriesSealed),
     SigningKeyAdded(SigningKeyAdded),
     SigningKeyRetired(SigningKeyRetired),
     SigningKeyCompromised(SigningKeyCompromised),
@@ -336,6 +349,7 @@ impl Event {
             Self::ForeignMessageDeclared(_) => "ForeignMessageDeclared",
             Self::PolicyAdopted(_) => "PolicyAdopted",
             Self::ScanBatchesSealed(_) => "ScanBatchesSealed",
+            Self::QueriesSealed(_) => "QueriesSealed",
             Self::SigningKeyAdded(_) => "SigningKeyAdded",
             Self::SigningKeyRetired(_) => "SigningKeyRetired",
             Self::SigningKeyCompromised(_) => "SigningKeyCompromised",

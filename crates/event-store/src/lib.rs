@@ -41,4 +41,6 @@ pub use position::{LogId, LogPosition, LogPositionInvalid};
 pub use reader_version::{RaiseError, ReaderVersion};
 pub use store::{AppendError, AppendOutcome, EventStore, ReadError, StreamState};
 pub use stream::{MAX_STREAM_NAME_BYTES, StreamName, StreamNameInvalid};
-pub use subscription::{Subscription, SubscriptionBatch, SubscriptionError, SubscriptionMessage, SubscriptionSource};
+pub use subscription::{
+    Subscription, SubscriptionBatch, SubscriptionError, SubscriptionMessage, SubscriptionSource, Undelivered,
+};

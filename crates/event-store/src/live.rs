@@ -74,6 +74,7 @@ pub fn subscribe(history: Arc<dyn History>, from: LogPosition) -> Result<Subscri
         receiver,
         phase: Phase::History,
         chunks: VecDeque::new(),
+        damage: None,
     };
     Ok(Subscription::new(from, Box::new(tail)))
 }
@@ -94,7 +95,39 @@ struct Tail {
     receiver: broadcast::Receiver<LiveBatch>,
     phase: Phase,
     /// Range reads in progress, in the order of delivery.
-    chunks: VecDeque<JoinHandle<Result<Vec<Arc<RecordedCommit>>, ReadError>>>,
+    chunks: VecDeque<JoinHandle<Result<Chunk, ReadError>>>,
+    /// The damage after what was delivered last.
+    damage: Option<ReadError>,
+}
+
+/// Commits, and the damage that follows them, if any. What precedes the damage is delivered: a reader that only inspects
+/// the log must not miss it.
+type Chunk = (Vec<Arc<RecordedCommit>>, Option<ReadError>);
+
+/// Reads the commits of a partition after a sequence and up to another.
+fn read_chunk(
+    history: &dyn History,
+    partition: Partition,
+    (after, up_to): (Sequence, Sequence),
+) -> Result<Chunk, ReadError> {
+    let commits = match history.read_range(partition, after, up_to) {
+        Err(ReadError::Damaged { position, reason }) if position.sequence > after.next() => {
+            let before = Sequence(position.sequence.0 - 1);
+            let (commits, earlier) = read_chunk(history, partition, (after, before))?;
+            let damage = earlier.unwrap_or(ReadError::Damaged { position, reason });
+            return Ok((commits, Some(damage)));
+        }
+        commits => commits?,
+    };
+    let last = commits.last().map_or(after, |last| last.position.sequence);
+    let damage = (last != up_to).then(|| ReadError::Damaged {
+        position: Position {
+            partition,
+            sequence: last.next(),
+        },
+        reason: "the commit is missing".into(),
+    });
+    Ok((commits, damage))
 }
 
 impl Tail {
@@ -114,20 +147,7 @@ impl Tail {
             self.started.set(partition, up_to);
             let history = Arc::clone(&self.history);
             self.chunks.push_back(tokio::task::spawn_blocking(move || {
-                let commits = history.read_range(partition, after, up_to)?;
-                match commits.last() {
-                    Some(last) if last.position.sequence == up_to => Ok(commits),
-                    _ => {
-                        let position = Position {
-                            partition,
-                            sequence: up_to,
-                        };
-                        Err(ReadError::Damaged {
-                            position,
-                            reason: "commits before it are missing".into(),
-                        })
-                    }
-                }
+                read_chunk(&*history, partition, (after, up_to))
             }));
         }
     }
@@ -146,9 +166,11 @@ impl Tail {
         };
         let read = chunk.await;
         self.chunks.pop_front();
-        let commits = read.map_err(|_| ReadError::Closed)??;
-        if let Some(last) = commits.last() {
-            self.position.set(last.position.partition, last.position.sequence);
+        let (commits, damage) = read.map_err(|_| ReadError::Closed)??;
+        self.damage = damage;
+        match commits.last() {
+            Some(last) => self.position.set(last.position.partition, last.position.sequence),
+            None => self.damage.take().map_or(Ok(()), Err)?,
         }
         self.start_chunks();
         Ok(Some(commits))
@@ -166,6 +188,9 @@ impl Tail {
 #[async_trait]
 impl SubscriptionSource for Tail {
     async fn next_batch(&mut self) -> Result<SubscriptionBatch, SubscriptionError> {
+        if let Some(damage) = self.damage.take() {
+            return Err(damage.into());
+        }
         loop {
             match self.phase {
                 Phase::History => {

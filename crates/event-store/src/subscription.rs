@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{LogPosition, Partition, ReadError, RecordedCommit, Sequence};
+use crate::{LogPosition, Partition, Position, ReadError, RecordedCommit, Sequence};
 
 /// One message of a subscription, with one commit at a time.
 #[derive(Debug, Clone)]
@@ -66,6 +66,53 @@ pub enum SubscriptionError {
     Read(#[from] ReadError),
 }
 
+/// A message that a subscription could not deliver because the log is damaged there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undelivered {
+    /// The position of the damage.
+    pub position: Position,
+    /// The last sequence of the partition that is damaged or missing: a subscription from there on delivers the rest.
+    pub last: Sequence,
+    /// What is wrong; contains no content of the log.
+    pub what: String,
+}
+
+impl SubscriptionError {
+    /// The damaged or missing messages after which a reader that only inspects the log can continue. A fold must not: it
+    /// would miss changes.
+    ///
+    /// # Errors
+    /// The error itself, if it is not about single messages, or if it is about messages up to `position`, which were
+    /// delivered.
+    pub fn undelivered(self, position: &LogPosition) -> Result<Undelivered, Self> {
+        let undelivered = match &self {
+            Self::Read(ReadError::Damaged { position, reason }) => Undelivered {
+                position: *position,
+                last: position.sequence,
+                what: reason.clone(),
+            },
+            Self::Gap {
+                partition,
+                expected,
+                found,
+            } => Undelivered {
+                position: Position {
+                    partition: *partition,
+                    sequence: *expected,
+                },
+                last: Sequence(found.0 - 1),
+                what: format!("the next message has the sequence {found}"),
+            },
+            _ => return Err(self),
+        };
+        // An engine that reports a place that was passed already would be asked forever.
+        if undelivered.last <= position.sequence(undelivered.position.partition) {
+            return Err(self);
+        }
+        Ok(undelivered)
+    }
+}
+
 /// What an engine implements to deliver a subscription.
 #[async_trait]
 pub trait SubscriptionSource: Send {
@@ -79,6 +126,8 @@ pub struct Subscription {
     source: Box<dyn SubscriptionSource>,
     position: LogPosition,
     pending: VecDeque<Arc<RecordedCommit>>,
+    /// The gap after the commits that were returned last.
+    gap: Option<SubscriptionError>,
 }
 
 impl Subscription {
@@ -88,6 +137,7 @@ impl Subscription {
             source,
             position: from,
             pending: VecDeque::new(),
+            gap: None,
         }
     }
 
@@ -126,9 +176,13 @@ impl Subscription {
     /// Takes batches until one contains a new commit, and checks the sequences.
     async fn take_batch(&mut self) -> Result<SubscriptionBatch, SubscriptionError> {
         loop {
+            if let Some(gap) = self.gap.take() {
+                return Err(gap);
+            }
             match self.source.next_batch().await? {
                 SubscriptionBatch::Commits(mut commits) => {
-                    self.admit(&mut commits)?;
+                    // What precedes a gap is returned first.
+                    self.gap = self.admit(&mut commits);
                     if !commits.is_empty() {
                         return Ok(SubscriptionBatch::Commits(commits));
                     }
@@ -138,8 +192,9 @@ impl Subscription {
         }
     }
 
-    /// Advances the position past `commits`, drops duplicates and refuses a gap.
-    fn admit(&mut self, commits: &mut Vec<Arc<RecordedCommit>>) -> Result<(), SubscriptionError> {
+    /// Advances the position past `commits`, and drops duplicates. Commits after a gap are dropped too, and the gap is
+    /// returned.
+    fn admit(&mut self, commits: &mut Vec<Arc<RecordedCommit>>) -> Option<SubscriptionError> {
         let mut gap = None;
         commits.retain(|commit| {
             let place = commit.position;
@@ -158,6 +213,6 @@ impl Subscription {
             }
             is_next
         });
-        gap.map_or(Ok(()), Err)
+        gap
     }
 }

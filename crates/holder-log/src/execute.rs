@@ -296,6 +296,28 @@ impl HolderLog {
         events_of(&commit).map_err(not_done)
     }
 
+    /// All events of a holder, in order, each with the time of its decision. It reads the holder's whole bucket, so it
+    /// is meant for rare questions.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn history(
+        &self,
+        holder: HolderId,
+    ) -> Result<Vec<(Timestamp, Event)>, ExecuteError<std::convert::Infallible>> {
+        let commits = self
+            .store
+            .read_stream(&holder_stream(holder), store::Revision::EMPTY)
+            .await;
+        let mut history = Vec::new();
+        for commit in commits.map_err(not_done)? {
+            let decided_at = Timestamp(commit.commit.decided_at);
+            let events = events_of(&commit).map_err(not_done)?;
+            history.extend(events.into_iter().map(|event| (decided_at, event)));
+        }
+        Ok(history)
+    }
+
     /// Decides a command on the folded state, and does nothing else: [`HolderLog::execute`] decides again, possibly on
     /// newer state. A caller learns from it what the decision will need.
     ///

@@ -30,6 +30,15 @@ pub fn scan_batches_stream() -> StreamName {
     StreamName::new("scan-batches").expect("a valid stream name")
 }
 
+/// The stream of digests of the stream of queries.
+///
+/// # Panics
+/// Never: the name is valid.
+#[must_use]
+pub fn query_digests_stream() -> StreamName {
+    StreamName::new("query-digests").expect("a valid stream name")
+}
+
 const HOLDER_PREFIX: &str = "holder-";
 
 /// The stream of a holder: `holder-` and 32 hex digits.

@@ -16,20 +16,19 @@
 //! A changed message that is not the last of its bucket breaks the chain of the next one; whatever is changed, with or
 //! without recomputed hashes, changes a leaf. Memory: a hash for each bucket, and at most [`MAX_FAULTS`] faults.
 
-use std::collections::{BTreeMap, HashMap};
+mod partitions;
 
-use citycode_domain::event::Event;
-use citycode_event_store::follow::{FollowError, resolve_chain_break};
+use std::sync::Arc;
+
 use citycode_event_store::{
-    BucketId, CommitHash, EventStore, LogPosition, Partition, Position, ReadError, RecordedCommit, Sequence,
-    SubscriptionBatch, SubscriptionError, foreign,
+    EventStore, Partition, Position, ReadError, RecordedCommit, SubscriptionBatch, SubscriptionError,
 };
-use citycode_transparency::tile::TileReader;
-use citycode_transparency::{CompactRange, Hash, TreeHead};
-use citycode_wire::event::decode_for_projection;
+use citycode_transparency::TreeHead;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use crate::leaves::leaf_hashes;
-use crate::publish::{LogTrees, TileFolder};
+use crate::publish::LogTrees;
+use partitions::Checking;
 
 /// Most faults that are listed: the first of each kind in each partition.
 pub const MAX_FAULTS: usize = 100;
@@ -111,361 +110,146 @@ pub enum CheckError {
     /// The observer ended the check.
     #[error("the check was cancelled")]
     Cancelled,
+    /// A task of the check panicked, or the runtime is shutting down.
+    #[error("the check ended early")]
+    Ended,
 }
 
 /// Checks a log against its hashes, its chains and its published trees.
 ///
-/// `from` limits the check to the messages of one partition from that position on; chains that begin before it are then
-/// not checked at their first message. `report` receives the number of messages that were read, and returns whether to
-/// go on.
+/// Partitions share nothing that is checked, so that each core reads and checks some of them. `from` limits the check to
+/// the messages of one partition from that position on; chains that begin before it are then not checked at their first
+/// message. `report` receives the number of messages that were read, and returns whether to go on.
 ///
 /// # Errors
 /// [`CheckError`]. A damaged log is no error: its faults are listed.
 pub async fn check(
-    store: &dyn EventStore,
-    trees: Option<&LogTrees>,
+    store: Arc<dyn EventStore>,
+    trees: Option<Arc<LogTrees>>,
     from: Option<Position>,
+    report: impl FnMut(u64) -> bool + Send,
+) -> Result<Checked, CheckError> {
+    check_with(store, trees, from, Arc::new(|_: &RecordedCommit| ()), report).await
+}
+
+/// The same; `visit` receives each commit of a chain in the order of its partition, so that other data can be compared
+/// with the log in the same reading. It is called for several partitions at the same time.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_with(
+    store: Arc<dyn EventStore>,
+    trees: Option<Arc<LogTrees>>,
+    from: Option<Position>,
+    visit: Arc<impl Fn(&RecordedCommit) + Send + Sync + 'static>,
     mut report: impl FnMut(u64) -> bool + Send,
 ) -> Result<Checked, CheckError> {
-    // The checkpoints are read before the heads, so that a sound log includes them.
-    let mut checking = Checking::new(store, trees, from);
-    let heads = store.heads().await?;
-    let mut start = LogPosition::start(heads.partitions() as u16);
-    for (partition, head) in heads.iter() {
-        start.set(partition, checking.begin(partition, head));
-    }
-    let mut reported = 0;
-    let mut position = start;
-    'subscribe: while !position.reaches(&heads) {
-        let mut subscription = match store.subscribe_to_all(position.clone()).await {
-            Ok(subscription) => subscription,
-            Err(error) => {
-                checking.broken(&mut position, error)?;
-                continue;
-            }
+    let (read, mut progress) = mpsc::unbounded_channel();
+    let mut tasks = JoinSet::new();
+    for partitions in shares(&*store, from) {
+        let share = Share {
+            store: Arc::clone(&store),
+            trees: trees.clone(),
+            partitions,
+            from,
         };
-        while !subscription.position().reaches(&heads) {
-            match subscription.next_batch().await {
-                Ok(SubscriptionBatch::Commits(commits)) => {
-                    for commit in commits.iter().filter(|commit| heads.includes(commit.position)) {
-                        checking.message(commit).await?;
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    position = subscription.position().clone();
-                    checking.broken(&mut position, error)?;
-                    continue 'subscribe;
-                }
-            }
-            if checking.found.commits - reported >= REPORT_EVERY {
-                reported = checking.found.commits;
-                if !report(reported) {
-                    return Err(CheckError::Cancelled);
-                }
+        tasks.spawn(share.check(Arc::clone(&visit), read.clone()));
+    }
+    drop(read);
+    let (mut messages, mut reported) = (0, 0);
+    while let Some(more) = progress.recv().await {
+        messages += more;
+        if messages - reported >= REPORT_EVERY {
+            reported = messages;
+            // Dropping the tasks aborts them.
+            if !report(reported) {
+                return Err(CheckError::Cancelled);
             }
         }
-        position = subscription.position().clone();
     }
-    Ok(checking.end(&heads))
+    let mut all = Checked::default();
+    while let Some(ended) = tasks.join_next().await {
+        let share = ended.map_err(|_| CheckError::Ended)??;
+        all.commits += share.commits;
+        all.compared += share.compared;
+        all.checkpoints.extend(share.checkpoints);
+        all.faults.extend(share.faults);
+    }
+    all.checkpoints.sort_by_key(|(partition, _)| *partition);
+    all.faults.sort_by_key(|fault| (fault.first.partition, fault.kind));
+    all.faults.truncate(MAX_FAULTS);
+    Ok(all)
 }
 
-/// The published tree of a partition, compared with the log while it is read.
-struct Comparison {
-    head: TreeHead,
-    /// `None` once a tile was wrong.
-    reader: Option<TileReader<TileFolder>>,
-    tree: CompactRange,
-    /// Whether the number of leaves before the next message is known.
-    in_step: bool,
-    differs: bool,
+/// The partitions that each task checks, each at least one.
+fn shares(store: &dyn EventStore, from: Option<Position>) -> Vec<Vec<Partition>> {
+    if let Some(from) = from {
+        return vec![vec![from.partition]];
+    }
+    let partitions: Vec<Partition> = store.layout().all_partitions().collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = partitions.len().div_ceil(cores).max(1);
+    partitions.chunks(share).map(<[Partition]>::to_vec).collect()
 }
 
-struct Checking<'a> {
-    store: &'a dyn EventStore,
-    trees: Option<&'a LogTrees>,
+/// The partitions of one task.
+struct Share {
+    store: Arc<dyn EventStore>,
+    trees: Option<Arc<LogTrees>>,
+    partitions: Vec<Partition>,
     from: Option<Position>,
-    ends: HashMap<BucketId, CommitHash>,
-    compared: BTreeMap<Partition, Comparison>,
-    undeclared: BTreeMap<Position, CommitHash>,
-    faults: BTreeMap<(Partition, FaultKind), Fault>,
-    found: Checked,
 }
 
-impl<'a> Checking<'a> {
-    fn new(store: &'a dyn EventStore, trees: Option<&'a LogTrees>, from: Option<Position>) -> Self {
-        let mut checking = Self {
+impl Share {
+    /// Checks the partitions; sends the number of messages that were read since the last time.
+    async fn check(
+        self,
+        visit: Arc<impl Fn(&RecordedCommit) + Send + Sync>,
+        read: mpsc::UnboundedSender<u64>,
+    ) -> Result<Checked, CheckError> {
+        let Self {
             store,
             trees,
+            partitions,
             from,
-            ends: HashMap::new(),
-            compared: BTreeMap::new(),
-            undeclared: BTreeMap::new(),
-            faults: BTreeMap::new(),
-            found: Checked::default(),
-        };
-        if let Some(trees) = trees {
-            for stopped in trees.stopped() {
-                let (partition, at) = (stopped.partition(), stopped.at());
-                let first = at.unwrap_or(Position {
-                    partition,
-                    sequence: Sequence(1),
-                });
-                checking.fault(FaultKind::Checkpoint, first, stopped.to_string());
-            }
-            for partition in store.layout().all_partitions() {
-                checking.compare(trees, partition);
-            }
+        } = self;
+        // The checkpoints are read before the heads, so that a sound log includes them.
+        let mut checking = Checking::new(&*store, trees.as_deref(), &partitions, from);
+        let heads = store.heads().await?;
+        let mut position = heads.clone();
+        for partition in partitions {
+            position.set(partition, checking.begin(partition, heads.sequence(partition)));
         }
-        checking
-    }
-
-    /// Prepares the comparison of a partition with its published tree.
-    fn compare(&mut self, trees: &LogTrees, partition: Partition) {
-        let (Some(signed), Some(tiles)) = (trees.last_signed(partition), trees.tiles(partition)) else {
-            return;
-        };
-        let head = signed.unverified().head();
-        let first = self.from.filter(|from| from.partition == partition);
-        let first = first.map_or(Sequence(1), |from| from.sequence);
-        let reader = match TileReader::open(tiles, head) {
-            Ok(reader) => Some(reader),
-            Err(error) => {
-                let at = Position {
-                    partition,
-                    sequence: first,
-                };
-                self.fault(FaultKind::Tile, at, error.to_string());
-                None
-            }
-        };
-        self.found.checkpoints.push((partition, head));
-        let comparison = Comparison {
-            head,
-            reader,
-            tree: CompactRange::default(),
-            in_step: true,
-            differs: false,
-        };
-        self.compared.insert(partition, comparison);
-    }
-
-    /// The position after which a partition is read.
-    fn begin(&mut self, partition: Partition, head: Sequence) -> Sequence {
-        let Some(from) = self.from else { return Sequence::START };
-        if from.partition != partition {
-            self.compared.remove(&partition);
-            return head;
-        }
-        let before = Sequence(from.sequence.0.saturating_sub(1)).min(head);
-        if before > Sequence::START {
-            let leaves = self.trees.and_then(|trees| trees.leaves_before(from));
-            match (leaves, self.compared.get_mut(&partition)) {
-                (Some(leaves), Some(comparison)) => comparison.tree = CompactRange::from_leaf(leaves),
-                _ => drop(self.compared.remove(&partition)),
-            }
-        }
-        before
-    }
-
-    fn fault(&mut self, kind: FaultKind, at: Position, what: String) {
-        if let Some(fault) = self.faults.get_mut(&(at.partition, kind)) {
-            fault.count += 1;
-        } else if self.faults.len() < MAX_FAULTS {
-            let fault = Fault {
-                kind,
-                first: at,
-                count: 1,
-                what,
+        'subscribe: while !position.reaches(&heads) {
+            let mut subscription = match store.subscribe_to_all(position.clone()).await {
+                Ok(subscription) => subscription,
+                Err(error) => {
+                    checking.broken(&mut position, error)?;
+                    continue;
+                }
             };
-            self.faults.insert((at.partition, kind), fault);
-        }
-    }
-
-    /// Records why a subscription ended, and continues after the message that it could not deliver.
-    fn broken(&mut self, position: &mut LogPosition, error: SubscriptionError) -> Result<(), CheckError> {
-        let (kind, at, next, what) = match error {
-            SubscriptionError::Read(ReadError::Damaged { position: at, reason }) => {
-                (FaultKind::Unreadable, at, at.sequence, reason)
-            }
-            SubscriptionError::Gap {
-                partition,
-                expected,
-                found,
-            } => {
-                let at = Position {
-                    partition,
-                    sequence: expected,
-                };
-                let what = format!("the next message has the sequence {found}");
-                (FaultKind::Gap, at, Sequence(found.0 - 1), what)
-            }
-            SubscriptionError::Read(error) => return Err(error.into()),
-            error => return Err(CheckError::Subscription(error)),
-        };
-        // An engine that reports a place that was passed already would be asked forever.
-        if next <= position.sequence(at.partition) {
-            return Err(CheckError::Subscription(SubscriptionError::Read(ReadError::Damaged {
-                position: at,
-                reason: what,
-            })));
-        }
-        self.fault(kind, at, what);
-        self.out_of_step(at.partition);
-        position.set(at.partition, next);
-        Ok(())
-    }
-
-    /// The number of leaves of a message is unknown, so later ones cannot be compared.
-    fn out_of_step(&mut self, partition: Partition) {
-        if let Some(comparison) = self.compared.get_mut(&partition) {
-            comparison.in_step = false;
-        }
-    }
-
-    async fn message(&mut self, commit: &RecordedCommit) -> Result<(), CheckError> {
-        self.found.commits += 1;
-        self.leaves(commit);
-        let at = commit.position;
-        if self.store.layout().is_heartbeat_bucket(commit.bucket) {
-            return Ok(());
-        }
-        if let Some(message) = &commit.foreign {
-            self.foreign(at, message.digest);
-            return Ok(());
-        }
-        match self.ends.get(&commit.bucket) {
-            Some(end) if *end != commit.previous_hash => match resolve_chain_break(self.store, commit).await {
-                Ok(Some(copy)) => {
-                    self.foreign(at, copy.hash);
-                    return Ok(());
-                }
-                Ok(None) => {}
-                Err(FollowError::Subscription(SubscriptionError::Read(ReadError::Closed))) => {
-                    return Err(ReadError::Closed.into());
-                }
-                Err(error) => self.fault(FaultKind::Chain, at, error.to_string()),
-            },
-            None if self.from.is_none() && commit.previous_hash != CommitHash::NONE => {
-                let what = "the first commit of its bucket names an earlier one".to_owned();
-                self.fault(FaultKind::Chain, at, what);
-            }
-            _ => {}
-        }
-        self.ends.insert(commit.bucket, commit.hash);
-        self.declarations(commit);
-        Ok(())
-    }
-
-    fn foreign(&mut self, at: Position, digest: CommitHash) {
-        if self.undeclared.len() < MAX_FOREIGN {
-            self.undeclared.insert(at, digest);
-        }
-    }
-
-    /// Removes the messages that the commit declares from those that are not declared.
-    fn declarations(&mut self, commit: &RecordedCommit) {
-        if self.undeclared.is_empty() || !foreign::is_declarations(&commit.commit.stream) {
-            return;
-        }
-        for data in &commit.commit.events {
-            let event = decode_for_projection(&data.event_type, data.version, &data.payload);
-            if let Ok(Event::ForeignMessageDeclared(declared)) = event {
-                let at = Position {
-                    partition: commit.position.partition,
-                    sequence: Sequence(declared.sequence),
-                };
-                if self.undeclared.get(&at) == Some(&CommitHash(declared.digest)) {
-                    self.undeclared.remove(&at);
+            while !subscription.position().reaches(&heads) {
+                match subscription.next_batch().await {
+                    Ok(SubscriptionBatch::Commits(commits)) => {
+                        let before = checking.found.commits;
+                        for commit in commits.iter().filter(|commit| heads.includes(commit.position)) {
+                            if checking.message(commit).await? {
+                                visit(commit);
+                            }
+                        }
+                        // The receiver ends when the check is cancelled.
+                        let _ = read.send(checking.found.commits - before);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        position = subscription.position().clone();
+                        checking.broken(&mut position, error)?;
+                        continue 'subscribe;
+                    }
                 }
             }
+            position = subscription.position().clone();
         }
-    }
-
-    /// Compares the leaves of a message with the published tree.
-    fn leaves(&mut self, commit: &RecordedCommit) {
-        let at = commit.position;
-        let leaves = match leaf_hashes(commit) {
-            Ok(leaves) => leaves,
-            Err(error) => {
-                self.fault(FaultKind::Event, at, error.to_string());
-                self.out_of_step(at.partition);
-                return;
-            }
-        };
-        let Some(comparison) = self
-            .compared
-            .get_mut(&at.partition)
-            .filter(|comparison| comparison.in_step)
-        else {
-            return;
-        };
-        let mut faults = Vec::new();
-        for leaf in leaves {
-            if comparison.tree.end() < comparison.head.size {
-                faults.extend(comparison.next(leaf));
-                self.found.compared += 1;
-            }
-        }
-        for (kind, what) in faults {
-            self.fault(kind, at, what);
-        }
-    }
-
-    fn end(mut self, heads: &LogPosition) -> Checked {
-        for (at, digest) in std::mem::take(&mut self.undeclared) {
-            self.fault(
-                FaultKind::Foreign,
-                at,
-                format!("a message that is not a commit, digest {digest}"),
-            );
-        }
-        let compared = std::mem::take(&mut self.compared);
-        for (partition, comparison) in compared {
-            let size = comparison.head.size;
-            let sequence = heads.sequence(partition);
-            if !comparison.in_step {
-                continue;
-            }
-            if comparison.tree.end() < size {
-                let what = format!(
-                    "the log has {} leaves, but a checkpoint of {size} was signed",
-                    comparison.tree.end()
-                );
-                let at = Position {
-                    partition,
-                    sequence: sequence.next(),
-                };
-                self.fault(FaultKind::RolledBack, at, what);
-            } else if !comparison.differs && comparison.tree.head().is_some_and(|head| head != comparison.head) {
-                let what = format!("the first {size} leaves have another root than the signed checkpoint");
-                self.fault(FaultKind::Root, Position { partition, sequence }, what);
-            }
-        }
-        self.found.faults = self.faults.into_values().collect();
-        self.found
-    }
-}
-
-impl Comparison {
-    /// Compares the next leaf of the log with that of the published tree.
-    fn next(&mut self, leaf: Hash) -> Option<(FaultKind, String)> {
-        let index = self.tree.end();
-        self.tree.append(leaf);
-        let reader = self.reader.as_mut()?;
-        match reader.leaf(index) {
-            Ok(published) if published == leaf => None,
-            Ok(_) => {
-                self.differs = true;
-                Some((
-                    FaultKind::Leaf,
-                    format!("leaf {index} of the published tree is another one"),
-                ))
-            }
-            Err(error) => {
-                self.reader = None;
-                Some((FaultKind::Tile, error.to_string()))
-            }
-        }
+        Ok(checking.end(&heads))
     }
 }

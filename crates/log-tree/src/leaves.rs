@@ -78,6 +78,7 @@ pub fn statements(event: &Event, decided_at: i64) -> Vec<CodeStatement> {
         | Event::ForeignMessageDeclared(_)
         | Event::PolicyAdopted(_)
         | Event::ScanBatchesSealed(_)
+        | Event::QueriesSealed(_)
         | Event::SigningKeyAdded(_)
         | Event::SigningKeyRetired(_)
         | Event::SigningKeyCompromised(_) => Vec::new(),

@@ -9,11 +9,13 @@
 //! | `places` | from a position to its leaves, on disk |
 //! | `tree` | the tree of one partition on disk |
 //! | [`publish`] | the trees of all partitions, their checkpoints, and proofs |
+//! | `cosigned` | the recent checkpoints that witnesses cosigned |
 //! | [`check`] | reads a whole log and names what is wrong with it |
 //! | [`folded`] | the trees of what a verifier has folded, in memory |
 //! | [`witnessed`] | compares these with checkpoints that witnesses cosigned (decision 45) |
 
 pub mod check;
+mod cosigned;
 pub mod folded;
 pub mod leaves;
 mod places;

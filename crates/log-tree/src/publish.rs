@@ -24,13 +24,11 @@ use citycode_transparency::{
 };
 use parking_lot::{Mutex, RwLock};
 
+use crate::cosigned::{self, Cosigned};
 use crate::leaves::open_statement;
 use crate::tree::{PartitionTree, TreeError};
 
 const CHECKPOINT: &str = "checkpoint";
-/// Cosigned checkpoints of a partition that are kept: a slow witness may still add its cosignature to one that was
-/// replaced some seconds ago.
-const COSIGNED_KEPT: usize = 8;
 
 /// Why a checkpoint is not signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,8 +133,7 @@ impl TileSource for TileFolder {
 #[derive(Clone, Default)]
 struct Published {
     signed: Option<Arc<SignedCheckpoint>>,
-    /// The last checkpoints that a witness cosigned, in the order of their first cosignatures.
-    cosigned: Vec<Arc<SignedCheckpoint>>,
+    cosigned: Cosigned,
     stopped: Option<Stopped>,
 }
 
@@ -195,10 +192,11 @@ impl LogTrees {
             let name = origin(host, partition);
             let signer = NoteSigner::from_seed(&name, KeyKind::Log, seed);
             let signer = signer.map_err(|_| OpenError::Host(host.to_owned()))?;
-            let published = match last_signed(&folder, signer.verifier()) {
+            let published = match signed_by(&folder.join(CHECKPOINT), signer.verifier()) {
                 Ok(signed) => Published {
                     signed: signed.map(Arc::new),
-                    ..Published::default()
+                    cosigned: Cosigned::load(&folder, signer.verifier()),
+                    stopped: None,
                 },
                 Err(why) => Published {
                     stopped: Some(Stopped::Unusable { partition, why }),
@@ -237,29 +235,20 @@ impl LogTrees {
     }
 
     /// Adds the cosignature of a witness to the checkpoint for which it was asked, and to the published one if it still
-    /// has the same head. Cosignatures are not stored.
+    /// has the same head. The next [`LogTrees::publish`] stores it.
     pub fn add_cosignatures(&self, partition: Partition, asked: &SignedCheckpoint, cosignatures: Vec<NoteSignature>) {
         let Some(of) = self.of(partition) else { return };
-        let head = asked.unverified().head();
         let mut published = of.published.write();
-        let is_asked = |signed: &Arc<SignedCheckpoint>| signed.unverified().head() == head;
-        let known = published.cosigned.iter().position(is_asked);
-        let mut signed = known.map_or_else(|| asked.clone(), |known| (*published.cosigned[known]).clone());
-        // At most one for each witness; more than a note may have are left out.
-        if signed.add(cosignatures.into_iter().take(1)).is_err() {
+        let Some(signed) = published.cosigned.add(asked, cosignatures) else {
             return;
-        }
-        let signed = Arc::new(signed);
-        if published.signed.as_ref().is_some_and(is_asked) {
-            published.signed = Some(Arc::clone(&signed));
-        }
-        match known {
-            Some(known) => published.cosigned[known] = signed,
-            None => {
-                published.cosigned.push(signed);
-                let excess = published.cosigned.len().saturating_sub(COSIGNED_KEPT);
-                published.cosigned.drain(..excess);
-            }
+        };
+        let head = asked.unverified().head();
+        if published
+            .signed
+            .as_ref()
+            .is_some_and(|signed| signed.unverified().head() == head)
+        {
+            published.signed = Some(signed);
         }
     }
 
@@ -283,18 +272,13 @@ impl LogTrees {
     }
 
     /// The recent checkpoint of a partition that most witnesses have cosigned, and the largest of these; `None` before
-    /// the first cosignature since the start, and after publishing has stopped.
+    /// the first cosignature, and after publishing has stopped.
     ///
     /// The published checkpoint is replaced each second, so that a reader may never find one that is cosigned already.
     #[must_use]
     pub fn witnessed(&self, partition: Partition) -> Option<Arc<SignedCheckpoint>> {
         let published = self.of(partition)?.published.read();
-        let cosigned = published.cosigned.iter().filter(|_| published.stopped.is_none());
-        let rank = |signed: &&Arc<SignedCheckpoint>| {
-            let signatures = signed.note().signatures().len();
-            (signatures, signed.unverified().head().size)
-        };
-        cosigned.max_by_key(rank).cloned()
+        published.cosigned.best().filter(|_| published.stopped.is_none())
     }
 
     /// The last checkpoint that was signed, also after publishing has stopped.
@@ -394,9 +378,9 @@ async fn open_tree(folder: &Path, store: &dyn EventStore, partition: Partition) 
     Ok(PartitionTree::open(folder)?)
 }
 
-/// The stored checkpoint, if it is one of this key.
-fn last_signed(folder: &Path, key: &VerifierKey) -> Result<Option<SignedCheckpoint>, String> {
-    let bytes = match std::fs::read(folder.join(CHECKPOINT)) {
+/// A stored checkpoint, if it is one of this key.
+pub(crate) fn signed_by(file: &Path, key: &VerifierKey) -> Result<Option<SignedCheckpoint>, String> {
+    let bytes = match std::fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
@@ -411,6 +395,7 @@ impl OfPartition {
     fn publish(&self, partition: Partition, live: bool) -> Result<u64, TreeError> {
         let mut tree = self.tree.lock();
         let head = tree.commit()?;
+        self.store_cosigned()?;
         let published = self.published.read().clone();
         if published.stopped.is_some() {
             return Ok(head.size);
@@ -438,6 +423,16 @@ impl OfPartition {
         written.map_err(|error| io::Error::other(error.to_string()))?;
         self.published.write().signed = Some(Arc::new(checkpoint));
         Ok(head.size)
+    }
+
+    /// Stores the cosignatures that have arrived since the last call.
+    fn store_cosigned(&self) -> Result<(), TreeError> {
+        let unstored = self.published.read().cosigned.unstored();
+        if let Some(signed) = unstored {
+            cosigned::store(&self.folder, &signed)?;
+            self.published.write().cosigned.stored(signed);
+        }
+        Ok(())
     }
 
     fn sign(&self, head: TreeHead) -> Result<SignedCheckpoint, NoteInvalid> {

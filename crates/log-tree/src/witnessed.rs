@@ -10,7 +10,7 @@
 use citycode_event_store::Partition;
 use citycode_transparency::checkpoint::CheckpointInvalid;
 use citycode_transparency::policy::CheckpointUntrusted;
-use citycode_transparency::tile::{TileReader, TileSource};
+use citycode_transparency::tile::{ReadError, TileReader, TileSource};
 use citycode_transparency::tree::verify_consistency;
 use citycode_transparency::{SignedCheckpoint, TreeHead, TrustPolicy};
 
@@ -185,7 +185,10 @@ fn extends<S: TileSource>(old: &TreeHead, new: &TreeHead, tiles: &S) -> Result<b
     }
     let proof = TileReader::open(tiles, *new).and_then(|mut reader| reader.consistency_proof(old.size));
     // Every hash of the proof belongs to the new tree, so only the old one can be another.
-    let proof = proof.map_err(|error| CompareError::Tiles(error.to_string()))?;
+    let proof = proof.map_err(|error| match error {
+        ReadError::Source(error) => CompareError::Source(error.to_string()),
+        error => CompareError::Tiles(error.to_string()),
+    })?;
     Ok(verify_consistency(old, new, &proof).is_ok())
 }
 

@@ -20,7 +20,7 @@ use citycode_log_tree::{LogTrees, ProveError, Stopped, TreeFold};
 use citycode_testkit::commit_of;
 use citycode_transparency::leaf::Opening;
 use citycode_transparency::statement::{Act, Cause, CodeStatement};
-use citycode_transparency::{LogProof, TrustPolicy};
+use citycode_transparency::{KeyKind, LogProof, NoteSigner, SignedCheckpoint, TrustPolicy};
 
 const HOST: &str = "city.example";
 const SEED: [u8; 32] = [7; 32];
@@ -114,8 +114,14 @@ async fn whole(folder: &Path, store: &MemoryEventStore) -> Arc<LogTrees> {
     trees
 }
 
-async fn checked(store: &MemoryEventStore, trees: &LogTrees) -> Checked {
-    check(store, Some(trees), None, |_| true).await.unwrap()
+async fn checked(store: &MemoryEventStore, trees: &Arc<LogTrees>) -> Checked {
+    checked_from(store, trees, None).await
+}
+
+async fn checked_from(store: &MemoryEventStore, trees: &Arc<LogTrees>, from: Option<Position>) -> Checked {
+    check(Arc::new(store.clone()), Some(Arc::clone(trees)), from, |_| true)
+        .await
+        .unwrap()
 }
 
 fn kinds(checked: &Checked) -> Vec<(FaultKind, Position)> {
@@ -438,6 +444,7 @@ async fn a_checkpoint_of_another_key_or_a_changed_one_is_not_continued() {
     let folder = tempfile::tempdir().unwrap();
     drop(whole(folder.path(), &store).await);
     let (trees, _) = LogTrees::open(folder.path(), &store, HOST, &[8; 32]).await.unwrap();
+    let trees = Arc::new(trees);
     assert!(matches!(
         &trees.stopped()[..],
         [Stopped::Unusable { .. }, Stopped::Unusable { .. }]
@@ -459,7 +466,7 @@ async fn a_check_of_a_part_compares_that_part() {
     let store = log_of(changed).await;
     let at = first_difference(&original, &store).await[0];
     for from in [at, Position::new(at.partition.0, at.sequence.0 + 1)] {
-        let found = check(&store, Some(&trees), Some(from), |_| true).await.unwrap();
+        let found = checked_from(&store, &trees, Some(from)).await;
         let [(FaultKind::Leaf, first)] = kinds(&found)[..] else {
             panic!("from {from}: {found:?}")
         };
@@ -471,4 +478,61 @@ async fn a_check_of_a_part_compares_that_part() {
         let last = store.heads().await.unwrap().sequence(at.partition).0;
         assert_eq!(found.commits, last + 1 - from.sequence.0);
     }
+}
+
+/// The published checkpoint of a partition, cosigned by a witness.
+fn cosign(trees: &LogTrees, partition: Partition) -> Arc<SignedCheckpoint> {
+    let witness = NoteSigner::from_seed("witness.example", KeyKind::Witness, &[2; 32]).unwrap();
+    let signed = trees.checkpoint(partition).unwrap();
+    let cosignature = witness.sign(signed.note().text(), 1_700_000_000);
+    trees.add_cosignatures(partition, &signed, vec![cosignature]);
+    trees.witnessed(partition).unwrap()
+}
+
+#[tokio::test]
+async fn a_cosigned_checkpoint_outlives_a_restart_unless_its_file_was_changed() {
+    let store = log_of(commits()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let partition = Partition(1);
+    let trees = whole(folder.path(), &store).await;
+    assert_eq!(trees.witnessed(partition), None);
+    let cosigned = cosign(&trees, partition);
+    assert_eq!(cosigned.note().signatures().len(), 2);
+    trees.publish(true).unwrap();
+    drop(trees);
+
+    let trees = whole(folder.path(), &store).await;
+    assert_eq!(trees.witnessed(partition), Some(Arc::clone(&cosigned)));
+    assert_eq!(trees.witnessed(Partition(0)), None);
+    // One with as many cosignatures of a larger tree takes its place.
+    append(&store, commits().into_iter().take(9).map(again)).await;
+    drop(trees);
+    let trees = whole(folder.path(), &store).await;
+    let larger = cosign(&trees, partition);
+    assert!(larger.unverified().head().size > cosigned.unverified().head().size);
+    trees.publish(true).unwrap();
+    drop(trees);
+
+    let file = folder.path().join("01/witnessed");
+    let sound = fs::read(&file).unwrap();
+    assert_eq!(sound, larger.to_bytes());
+    let damages: [(&str, Vec<u8>); 3] = [
+        ("truncated", sound[..sound.len() / 2].to_vec()),
+        (
+            "of another partition",
+            fs::read(folder.path().join("00/checkpoint")).unwrap(),
+        ),
+        ("emptied", Vec::new()),
+    ];
+    for (what, bytes) in damages {
+        fs::write(&file, bytes).unwrap();
+        let trees = whole(folder.path(), &store).await;
+        assert_eq!((trees.witnessed(partition), trees.stopped()), (None, vec![]), "{what}");
+    }
+}
+
+/// The same events under another message id.
+fn again(mut commit: NewCommit) -> NewCommit {
+    commit.message_id.0[31] ^= 0x80;
+    commit
 }

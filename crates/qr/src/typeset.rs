@@ -14,7 +14,7 @@ use crate::fonts::{Face, Fonts, Weight};
 /// A text below a symbol inside the picture: the expiry of a code whose screenshot may be shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Caption<'a> {
-    /// The text, e.g. `有效期至 2022-09-30 14:05`.
+    /// The text, e.g. `有效期至 2022-09-30 14:05`; a line feed begins a new line.
     pub text: &'a str,
     /// The text if no font has the characters of `text`; only its ASCII characters are used.
     pub ascii: &'a str,
@@ -125,17 +125,26 @@ pub(crate) struct SetCaption<'a> {
 impl<'a> SetCaption<'a> {
     /// Sets a caption for a picture that is `width_px` wide.
     pub(crate) fn under(width_px: u32, caption: &Caption<'a>) -> Self {
-        let text: String = if caption.fonts.cover(caption.text) {
+        let covered = caption.text.lines().all(|line| caption.fonts.cover(line));
+        let text: String = if covered {
             caption.text.to_owned()
         } else {
-            caption.ascii.chars().filter(|c| matches!(c, ' '..='~')).collect()
+            caption
+                .ascii
+                .chars()
+                .filter(|c| matches!(c, ' '..='~' | '\n'))
+                .collect()
         };
         let picture = width_px as f32;
         let limit = picture * 0.92;
-        let one_line = width(caption.fonts, &text, Weight::Bold).max(1.0);
-        // As large as fits in one line, within legible bounds and not too large for the symbol.
-        let size_px = (limit / one_line).clamp(picture / 22.0, picture / 13.0);
-        let mut lines = break_lines(caption.fonts, &text, Weight::Bold, limit / size_px);
+        let widths = text.lines().map(|line| width(caption.fonts, line, Weight::Bold));
+        let widest = widths.fold(1.0, f32::max);
+        // As large as fits without further breaks, within legible bounds and not too large for the symbol.
+        let size_px = (limit / widest).clamp(picture / 22.0, picture / 13.0);
+        let broken = text
+            .lines()
+            .flat_map(|line| break_lines(caption.fonts, line, Weight::Bold, limit / size_px));
+        let mut lines: Vec<String> = broken.collect();
         lines.truncate(MAX_CAPTION_LINES);
         let lines: Vec<_> = lines
             .iter()

@@ -183,6 +183,45 @@ impl JetStreamQueryStore {
         found.map_err(QueriesError::new)
     }
 
+    /// Records from a sequence on, up to the first missing one, which is returned with them.
+    async fn records(&self, from: u64, limit: usize) -> Result<(Vec<Stored>, Option<u64>), QueriesError> {
+        let info = api::stream_info(&self.client, STREAM)
+            .await
+            .map_err(QueriesError::new)?;
+        let (mut next, last) = (from.max(1), info.state.last_seq);
+        let mut found = Vec::new();
+        while next <= last && found.len() < limit {
+            let body = json!({ "seq": next, "batch": BATCH.min(limit - found.len()) });
+            let mut batch = api::get_batch(&self.client, STREAM, &body)
+                .await
+                .map_err(QueriesError::new)?;
+            if batch.is_empty() {
+                // The server that answered lags.
+                let one = api::get_from_leader(&self.client, STREAM, &json!({ "seq": next })).await;
+                batch.extend(one.map_err(QueriesError::new)?);
+            }
+            let before = next;
+            for message in batch {
+                if message.sequence != next {
+                    break;
+                }
+                next += 1;
+                found.push((message.sequence, message.payload.to_vec()));
+            }
+            if next == before {
+                return Ok((found, Some(next)));
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// The sequence of the first record after a missing one, from the leader.
+    async fn next_present(&self, missing: u64) -> Result<Option<u64>, QueriesError> {
+        let body = json!({ "seq": missing, "next_by_subj": SUBJECT });
+        let found = api::get_from_leader(&self.client, STREAM, &body).await;
+        Ok(found.map_err(QueriesError::new)?.map(|message| message.sequence))
+    }
+
     /// Publishes until the servers acknowledge or refuse it; `None` if the expectation does not hold.
     async fn published(&self, subject: &str, headers: HeaderMap, bytes: Vec<u8>) -> Result<Option<u64>, QueriesError> {
         let bytes = Bytes::from(bytes);
@@ -212,34 +251,29 @@ impl QueryStore for JetStreamQueryStore {
     }
 
     async fn read(&self, from: u64, limit: usize) -> Result<Vec<Stored>, QueriesError> {
-        let info = api::stream_info(&self.client, STREAM)
-            .await
-            .map_err(QueriesError::new)?;
-        let (mut next, last) = (from.max(1), info.state.last_seq);
-        let mut found = Vec::new();
-        while next <= last && found.len() < limit {
-            let body = json!({ "seq": next, "batch": BATCH.min(limit - found.len()) });
-            let mut batch = api::get_batch(&self.client, STREAM, &body)
-                .await
-                .map_err(QueriesError::new)?;
-            if batch.is_empty() {
-                // The server that answered lags.
-                let one = api::get_from_leader(&self.client, STREAM, &json!({ "seq": next })).await;
-                batch.extend(one.map_err(QueriesError::new)?);
+        let (found, missing) = self.records(from, limit).await?;
+        match missing {
+            Some(missing) if found.len() < limit => {
+                Err(QueriesError::new(format_args!("the record {missing} is missing")))
             }
-            let before = next;
-            for message in batch {
-                if message.sequence != next {
-                    break;
-                }
-                next += 1;
-                found.push((message.sequence, message.payload.to_vec()));
-            }
-            if next == before {
-                return Err(QueriesError::new(format_args!("the record {next} is missing")));
+            _ => Ok(found),
+        }
+    }
+
+    async fn read_present(&self, from: u64, limit: usize) -> Result<Vec<Stored>, QueriesError> {
+        let mut from = from.max(1);
+        loop {
+            let (found, missing) = self.records(from, limit).await?;
+            match missing {
+                // Those before the gap are returned first; the next call begins with the gap.
+                Some(_) if !found.is_empty() => return Ok(found),
+                Some(missing) => match self.next_present(missing).await? {
+                    Some(next) => from = next,
+                    None => return Ok(Vec::new()),
+                },
+                None => return Ok(found),
             }
         }
-        Ok(found)
     }
 
     async fn secret(&self, name: SecretName) -> Result<Option<Secret>, QueriesError> {
@@ -335,6 +369,10 @@ impl QueryStore for QueryStoreOnDemand {
 
     async fn read(&self, from: u64, limit: usize) -> Result<Vec<Stored>, QueriesError> {
         self.store().await?.read(from, limit).await
+    }
+
+    async fn read_present(&self, from: u64, limit: usize) -> Result<Vec<Stored>, QueriesError> {
+        self.store().await?.read_present(from, limit).await
     }
 
     async fn secret(&self, name: SecretName) -> Result<Option<Secret>, QueriesError> {

@@ -10,6 +10,7 @@
 //! [`Queries`] records and reads; [`QueryStore`] is the port of its storage. [`embedded::EmbeddedQueryStore`] is the engine
 //! of one process, [`jetstream::JetStreamQueryStore`] that of a city on NATS servers.
 
+mod digests;
 pub mod embedded;
 pub mod jetstream;
 mod queries;
@@ -19,6 +20,7 @@ mod secret_name;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use digests::{Compared, MOST_SEALED};
 pub use queries::Queries;
 pub use record::{PersonNumber, Query, QueryKind, RecordedQuery};
 pub use secret_name::SecretName;
@@ -59,8 +61,15 @@ pub trait QueryStore: Send + Sync + 'static {
     /// At most `limit` records with the sequence `from` or a later one, in the order of the stream.
     ///
     /// # Errors
-    /// [`QueriesError`].
+    /// [`QueriesError`], also if a record is missing.
     async fn read(&self, from: u64, limit: usize) -> Result<Vec<Stored>, QueriesError>;
+
+    /// The same, but where records are missing, which only an administrator of the storage can cause, the following ones
+    /// are returned; the caller compares the sequences.
+    ///
+    /// # Errors
+    /// [`QueriesError`].
+    async fn read_present(&self, from: u64, limit: usize) -> Result<Vec<Stored>, QueriesError>;
 
     /// A secret, unless it was never created or is destroyed.
     ///

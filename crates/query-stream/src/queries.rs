@@ -22,7 +22,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(3_600);
 
 /// The stream of queries. Calls may be concurrent, also from other processes.
 pub struct Queries {
-    store: Arc<dyn QueryStore>,
+    pub(crate) store: Arc<dyn QueryStore>,
     entropy: Arc<dyn Entropy>,
 }
 

@@ -82,7 +82,7 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         | Event::IndexRangeRevoked(_)
         | Event::ListNamesAdvanced(_)
         | Event::ForeignMessageDeclared(_) => VERSION_2,
-        Event::PolicyAdopted(_) | Event::ScanBatchesSealed(_) => VERSION_3,
+        Event::PolicyAdopted(_) | Event::ScanBatchesSealed(_) | Event::QueriesSealed(_) => VERSION_3,
         _ => VERSION,
     };
     let payload = match event {
@@ -106,6 +106,7 @@ pub fn encode(event: &Event) -> (&'static str, u16, Vec<u8>) {
         Event::ForeignMessageDeclared(event) => v2::ForeignMessageDeclared::from(event).encode_to_vec(),
         Event::PolicyAdopted(event) => v3::PolicyAdopted::from(event).encode_to_vec(),
         Event::ScanBatchesSealed(event) => v3::ScanBatchesSealed::from(event).encode_to_vec(),
+        Event::QueriesSealed(event) => v3::QueriesSealed::from(event).encode_to_vec(),
         Event::SigningKeyAdded(event) => v1::SigningKeyAdded::from(event).encode_to_vec(),
         Event::SigningKeyRetired(event) => v1::SigningKeyRetired::from(event).encode_to_vec(),
         Event::SigningKeyCompromised(event) => v1::SigningKeyCompromised::from(event).encode_to_vec(),
@@ -157,6 +158,7 @@ fn decode_sealing(type_name: &str, version: u16, payload: &Bytes, sealing: Seali
         "ForeignMessageDeclared" => raw.read_at::<v2::ForeignMessageDeclared>("ForeignMessageDeclared", VERSION_2),
         "PolicyAdopted" => raw.read_at::<v3::PolicyAdopted>("PolicyAdopted", VERSION_3),
         "ScanBatchesSealed" => raw.read_at::<v3::ScanBatchesSealed>("ScanBatchesSealed", VERSION_3),
+        "QueriesSealed" => raw.read_at::<v3::QueriesSealed>("QueriesSealed", VERSION_3),
         "SigningKeyAdded" => raw.read::<v1::SigningKeyAdded>("SigningKeyAdded"),
         "SigningKeyRetired" => raw.read::<v1::SigningKeyRetired>("SigningKeyRetired"),
         "SigningKeyCompromised" => raw.read::<v1::SigningKeyCompromised>("SigningKeyCompromised"),

@@ -26,6 +26,7 @@ redacted!(
     issuer::v1::IssuedCode,
     issuer::v1::ReprintRequest,
     issuer::v1::ListCodesRequest,
+    issuer::v1::ListCodesResponse,
     issuer::v1::ListQueriesAboutRequest,
     issuer::v1::EraseRequest,
     issuer::v1::RenameRequest,

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, EligibilityGround, Event,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    PolicyAdopted, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, Sealed, SigningKeyAdded,
-    SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
+    PolicyAdopted, QueriesSealed, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, Sealed,
+    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::{
     ClaimsDigest, CodeId, CodeKind, HolderId, KeyId, ListFacts, ListId, NameChangeId, PolicyDigest, ScanWriterId,
@@ -148,7 +148,7 @@ fn deaths_and_holds() -> [Named; 6] {
     ]
 }
 
-fn other_events() -> [Named; 10] {
+fn other_events() -> [Named; 11] {
     let (codes, guardian) = (two_codes(), holder(0xbb));
     let key_id = KeyId([1, 2, 3, 4]);
     [
@@ -212,6 +212,14 @@ fn other_events() -> [Named; 10] {
             "ScanBatchesSealed.v3",
             Event::ScanBatchesSealed(ScanBatchesSealed {
                 batches: vec![scan_batches(19_235, 1), scan_batches(19_236, 300)],
+            }),
+        ),
+        (
+            "QueriesSealed.v3",
+            Event::QueriesSealed(QueriesSealed {
+                first: 300,
+                count: 17,
+                digest: [0xd2; 32],
             }),
         ),
     ]
@@ -338,6 +346,7 @@ fn unknown_types_and_versions_are_errors() {
         ("HolderRenamed", 1),
         ("PolicyAdopted", 2),
         ("ScanBatchesSealed", 1),
+        ("QueriesSealed", 2),
     ] {
         assert_eq!(
             decode(type_name, version, &[]),
@@ -598,6 +607,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         }),
         prop::collection::vec(any_scan_batches(), 1..5)
             .prop_map(|batches| Event::ScanBatchesSealed(ScanBatchesSealed { batches })),
+        (1_u64..1 << 60, 1_u32.., any::<[u8; 32]>())
+            .prop_map(|(first, count, digest)| Event::QueriesSealed(QueriesSealed { first, count, digest })),
     ]
 }
 
@@ -668,6 +679,11 @@ fn batches_of_scans_that_are_empty_or_out_of_range_are_refused() {
         assert_eq!(field, expected);
     }
     assert!(decode("ScanBatchesSealed", 3, &[]).is_err(), "no batches");
+    for (first, count, digest) in [(0, 1, 32), (1, 0, 32), (u64::MAX, 1, 32), (1, 1, 31)] {
+        let digest = vec![0xd2; digest].into();
+        let sealed = v3::QueriesSealed { first, count, digest }.encode_to_vec();
+        assert!(decode("QueriesSealed", 3, &sealed).is_err(), "{first} {count}");
+    }
     let long = v3::PolicyAdopted {
         digest: vec![0x50; 32].into(),
         text: "x".repeat(64 * 1024 + 1),

@@ -83,6 +83,7 @@ impl Audit {
             issued_at: slot.code.issued_at.0,
             expires_at: slot.code.expires_at.0,
             state: code_life(life, at >= slot.code.expires_at).into(),
+            suspended_since: None,
         }
     }
 

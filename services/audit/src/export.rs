@@ -93,7 +93,8 @@ impl Audit {
         exact: bool,
         sink: &mut dyn RowSink,
     ) -> Result<proto::ExportSummary, Problem> {
-        let (timeline, heads) = self.whole_timeline(sink).await?;
+        let whole = self.whole_timeline(sink).await?;
+        let heads = whole.heads.clone();
         let mut exported = Exported::default();
         for (partition, head) in heads.iter() {
             exported
@@ -106,7 +107,7 @@ impl Audit {
             self.export_partition(partition, &heads, period, &mut exported, sink)
                 .await?;
         }
-        let log = ReplayedLog::new(timeline, heads, &self.store.layout());
+        let log = ReplayedLog::new(whole, &self.store.layout());
         for day in self.days_of(period).await? {
             self.export_day(day, period, &log, &mut exported, sink).await?;
         }

@@ -233,6 +233,7 @@ impl Audit {
             | Event::ForeignMessageDeclared(_)
             | Event::PolicyAdopted(_)
             | Event::ScanBatchesSealed(_)
+            | Event::QueriesSealed(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => None,

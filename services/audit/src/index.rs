@@ -24,8 +24,10 @@ use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, StorageError, TableDefinition, TableError, WriteTransaction,
 };
 
+mod compared;
 mod effects;
 
+pub(crate) use compared::ComparedIndex;
 pub(crate) use effects::PlaceEffect;
 use effects::{EFFECTS, Journal};
 
@@ -35,6 +37,8 @@ const COMMITS: TableDefinition<'_, [u8; 24], ()> = TableDefinition::new("commits
 const PROGRESS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("progress-3");
 /// Commits between two syncs of the index. After a crash at most this many are folded again, which takes milliseconds.
 const DURABLE_EVERY: usize = 4_096;
+/// Memory for pages of the file that were read or are to be written; the operating system keeps others.
+const CACHE_BYTES: usize = 256 << 20;
 
 /// Why the index cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -235,7 +239,7 @@ fn open(path: &Path) -> Result<Option<Database>, IndexError> {
     if !path.exists() {
         return Ok(None);
     }
-    match Database::open(path) {
+    match Database::builder().set_cache_size(CACHE_BYTES).open(path) {
         Ok(database) => Ok(Some(database)),
         Err(DatabaseError::UpgradeRequired(_) | DatabaseError::Storage(StorageError::Corrupted(_))) => Ok(None),
         // redb's errors for a file that is not a database, or is truncated.
@@ -270,7 +274,10 @@ fn usable(database: Database, store: &dyn EventStore, heads: &LogPosition) -> Op
 }
 
 fn create(path: &Path, store: &dyn EventStore) -> Result<Database, IndexError> {
-    let database = Database::create(path).map_err(failed)?;
+    let database = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(failed)?;
     let transaction = database.begin_write().map_err(failed)?;
     create_tables(&transaction, store).map_err(failed)?;
     transaction.commit().map_err(failed)?;

@@ -19,7 +19,8 @@
 //! | `what_if` | the scans of a period under another policy |
 //! | `export` | the events, verdicts and daily counts of a period as rows |
 //! | `suppression` | which counts of a table are not shown |
-//! | `log_trees` | public files of the log's trees, proofs, and the check of the log |
+//! | `log_trees` | public files of the log's trees, and proofs |
+//! | `log_check` | the check of the log, and of the index and the stream of queries against it |
 //! | [`grpc`] | the gRPC API |
 
 mod as_of;
@@ -28,6 +29,7 @@ mod export;
 pub mod grpc;
 mod history;
 mod index;
+mod log_check;
 mod log_trees;
 mod past_list;
 mod queries;

@@ -1,12 +1,11 @@
-//! The log's trees: their public files, proofs of births and deaths, and the check of the whole log.
+//! The log's trees: their public files, and proofs of births and deaths.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_auth::Caller;
 use citycode_domain::ids::CodeId;
-use citycode_event_store::{Partition, Position, RecordedCommit};
-use citycode_log_tree::check::{self, CheckError, Checked};
+use citycode_event_store::{Partition, RecordedCommit};
 use citycode_log_tree::{LogTrees, ProveError};
 use citycode_query_stream::QueryKind;
 use citycode_service_kit::problem::{Code, Problem};
@@ -14,9 +13,8 @@ use citycode_transparency::statement::{Act, CodeStatement};
 use citycode_transparency::tile::{TileId, TileSource as _};
 use citycode_wire::proto::audit::v1 as proto;
 
-use crate::history::{Audit, sent_position, unavailable};
+use crate::history::{Audit, unavailable};
 use crate::queries::Asked;
-use crate::run::Observer;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
@@ -136,33 +134,6 @@ impl Audit {
         }
         Err(unknown())
     }
-
-    /// Checks the log, from a position of one partition on or the whole log.
-    ///
-    /// # Errors
-    /// `invalid_request` if the log has no such partition; `unavailable` if it cannot be read now, or the observer ends
-    /// the check.
-    pub(crate) async fn check_log(
-        &self,
-        from: Option<Position>,
-        observer: &mut dyn Observer,
-    ) -> Result<proto::CheckLogResult, Problem> {
-        if from.is_some_and(|from| from.partition.0 >= self.store.layout().partitions()) {
-            return Err(Problem::new(Code::InvalidRequest, "the log has no such partition"));
-        }
-        let report = |commits| {
-            observer.progress(proto::AuditProgress {
-                commits,
-                ..proto::AuditProgress::default()
-            })
-        };
-        let trees = self.trees.as_deref();
-        match check::check(&*self.store, trees, from, report).await {
-            Ok(checked) => Ok(sent(checked)),
-            Err(CheckError::Cancelled) => Err(Problem::new(Code::Unavailable, "the check was cancelled")),
-            Err(error) => Err(unavailable(&error)),
-        }
-    }
 }
 
 /// The proof, as soon as a checkpoint includes the commit; `None` if the commit makes no such statement.
@@ -186,26 +157,5 @@ async fn prove_when_published(
             let problem = Problem::new(Code::Unavailable, "no published checkpoint includes the event yet");
             Err(problem.with_retry_after(PUBLISHED_WITHIN.as_secs()))
         }
-    }
-}
-
-fn sent(checked: Checked) -> proto::CheckLogResult {
-    let checkpoints = checked.checkpoints.iter();
-    let checkpoints = checkpoints.map(|(partition, head)| proto::ComparedCheckpoint {
-        partition: u32::from(partition.0),
-        size: head.size,
-        root: head.root.to_string(),
-    });
-    let faults = checked.faults.iter().map(|fault| proto::LogFault {
-        check: fault.kind.name().to_owned(),
-        position: Some(sent_position(fault.first)),
-        count: fault.count,
-        detail: fault.what.clone(),
-    });
-    proto::CheckLogResult {
-        commits: checked.commits,
-        compared: checked.compared,
-        checkpoints: checkpoints.collect(),
-        faults: faults.collect(),
     }
 }

@@ -1,9 +1,11 @@
 //! The log as replay sees it: the timeline of the whole log, or of one code.
 
+mod whole;
+
 use citycode_domain::event::Event;
 use citycode_domain::ids::CodeId;
 use citycode_domain::time::Timestamp;
-use citycode_event_store::{LogPosition, RecordedCommit, Revision, SubscriptionBatch};
+use citycode_event_store::{LogPosition, Partition, ReadError, RecordedCommit, Revision, SubscriptionBatch};
 use citycode_log_folds::{events_of, folded_events, keys_stream, policies_stream, projected};
 use citycode_replay::{Timeline, TimelineError};
 use citycode_service_kit::problem::Problem;
@@ -12,38 +14,56 @@ use citycode_wire::proto::audit::v1::AuditProgress;
 use crate::history::{Audit, unavailable};
 use crate::run::Observer;
 
+pub(crate) use whole::{Unsound, WholeLog};
+
 /// Commits between two reports of progress.
 const REPORT_EVERY: u64 = 50_000;
 
 impl Audit {
-    /// The whole log up to its present end, which is returned with it.
+    /// The whole log up to its present end. Where it is damaged, the rest is read nevertheless; the damage is among the
+    /// timeline's faults, and in [`WholeLog::unsound`].
     ///
     /// # Errors
-    /// `unavailable` if the log cannot be read or folded, or the observer ends the reading.
-    pub(crate) async fn whole_timeline(&self, observer: &mut dyn Observer) -> Result<(Timeline, LogPosition), Problem> {
+    /// `unavailable` if the log cannot be read now, or the observer ends the reading.
+    pub(crate) async fn whole_timeline(&self, observer: &mut dyn Observer) -> Result<WholeLog, Problem> {
         let heads = self.store.heads().await.map_err(|error| unavailable(&error))?;
-        let mut timeline = Timeline::new();
-        self.add_losses(&mut timeline).await?;
-        let start = LogPosition::start(self.store.layout().partitions());
-        let subscribed = self.store.subscribe_to_all(start).await;
-        let mut subscription = subscribed.map_err(|error| unavailable(&error))?;
+        let mut whole = WholeLog::new(heads);
+        self.add_losses(&mut whole.timeline).await?;
+        let mut position = LogPosition::start(self.store.layout().partitions());
         let (mut read, mut reported) = (0, 0);
-        while !reaches(subscription.position(), &heads) {
-            let batch = subscription.next_batch().await.map_err(|error| unavailable(&error))?;
-            let SubscriptionBatch::Commits(commits) = batch else {
-                continue;
+        'subscribe: while !position.reaches(&whole.heads) {
+            let mut subscription = match self.store.subscribe_to_all(position.clone()).await {
+                Ok(subscription) => subscription,
+                Err(error) => {
+                    whole.pass(&mut position, error)?;
+                    continue;
+                }
             };
-            for commit in &commits {
-                fold(&mut timeline, commit)?;
+            while !subscription.position().reaches(&whole.heads) {
+                let commits = match subscription.next_batch().await {
+                    Ok(SubscriptionBatch::Commits(commits)) => commits,
+                    Ok(_) => continue,
+                    Err(error) => {
+                        position = subscription.position().clone();
+                        whole.pass(&mut position, error)?;
+                        continue 'subscribe;
+                    }
+                };
+                for commit in &commits {
+                    if whole.follows(&*self.store, commit).await? {
+                        fold(&mut whole.timeline, commit)?;
+                    }
+                }
+                read += commits.len() as u64;
+                if read - reported >= REPORT_EVERY {
+                    reported = read;
+                    report(observer, read)?;
+                }
             }
-            read += commits.len() as u64;
-            if read - reported >= REPORT_EVERY {
-                reported = read;
-                report(observer, read)?;
-            }
+            position = subscription.position().clone();
         }
         report(observer, read)?;
-        Ok((timeline, heads))
+        Ok(whole)
     }
 
     /// The signing keys and the policies.
@@ -76,35 +96,43 @@ impl Audit {
         commits.iter().try_for_each(|commit| fold(timeline, commit))
     }
 
-    /// Notes the accepted losses of changes, so that a timeline learns where the log continues after each.
+    /// Notes the accepted losses of changes, so that a timeline learns where the log continues after each. Those of a
+    /// bucket that is damaged are not known; whoever reads the whole log finds the damage.
     ///
     /// # Errors
     /// `unavailable` if the log cannot be read.
     pub(crate) async fn add_losses(&self, timeline: &mut Timeline) -> Result<(), Problem> {
-        for commit in self.losses().await? {
-            timeline.losses_mut().accepted(Timestamp(commit.commit.decided_at));
+        for partition in self.store.layout().all_partitions() {
+            let losses = match self.losses_in(partition).await {
+                Err(ReadError::Damaged { .. }) => continue,
+                losses => losses.map_err(|error| unavailable(&error))?,
+            };
+            for commit in losses {
+                timeline.losses_mut().accepted(Timestamp(commit.commit.decided_at));
+            }
         }
         Ok(())
     }
 
-    /// The commits by which losses of changes were made safe. They are in the streams of leases, which are few and short
-    /// compared with the log.
+    /// The commits by which losses of changes were made safe.
     async fn losses(&self) -> Result<Vec<RecordedCommit>, Problem> {
-        let layout = self.store.layout();
         let mut losses = Vec::new();
-        for partition in layout.all_partitions() {
-            let leases = self
-                .store
-                .read_bucket(layout.lease_bucket(partition), Revision::EMPTY)
-                .await;
-            let mut leases = leases.map_err(|error| unavailable(&error))?;
-            leases.retain(|commit| {
-                let events = events_of(commit).unwrap_or_default();
-                events.iter().any(|event| matches!(event, Event::IndexRangeRevoked(_)))
-            });
-            losses.append(&mut leases);
+        for partition in self.store.layout().all_partitions() {
+            let found = self.losses_in(partition).await;
+            losses.append(&mut found.map_err(|error| unavailable(&error))?);
         }
         Ok(losses)
+    }
+
+    /// The same of one partition. They are in its stream of leases, which is short compared with the log.
+    async fn losses_in(&self, partition: Partition) -> Result<Vec<RecordedCommit>, ReadError> {
+        let bucket = self.store.layout().lease_bucket(partition);
+        let mut leases = self.store.read_bucket(bucket, Revision::EMPTY).await?;
+        leases.retain(|commit| {
+            let events = events_of(commit).unwrap_or_default();
+            events.iter().any(|event| matches!(event, Event::IndexRangeRevoked(_)))
+        });
+        Ok(leases)
     }
 }
 
@@ -114,13 +142,6 @@ fn report(observer: &mut dyn Observer, commits: u64) -> Result<(), Problem> {
         ..AuditProgress::default()
     };
     observer.report(progress)
-}
-
-fn reaches(position: &LogPosition, heads: &LogPosition) -> bool {
-    position
-        .iter()
-        .zip(heads.iter())
-        .all(|((_, read), (_, head))| read >= head)
 }
 
 /// Folds a commit. One that cannot be read or folded is a fault of the timeline.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use citycode_domain::ids::ScanWriterId;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{Layout, LogPosition, Partition, Position, Sequence};
-use citycode_log_folds::keys_stream;
+use citycode_log_folds::{keys_stream, scan_batches_stream};
 use citycode_replay::{LogFault, NotRecomputable, Recomputed, SealedBatches, Timeline, judge_at, recompute};
 use citycode_scan_records::{Batch, BatchesDigest, ScanRecord, day_of};
 use citycode_service_kit::problem::{Code, Problem};
@@ -15,6 +15,7 @@ use citycode_wire::request::Period;
 
 use crate::explain::verdict;
 use crate::history::{Audit, sent_position, unavailable};
+use crate::replayed::{Unsound, WholeLog};
 
 /// Differences that a result lists; all are counted.
 const MAX_LISTED: usize = 100;
@@ -23,6 +24,11 @@ const SEALED_WITHIN_SECONDS: i64 = 60;
 
 /// The reason for a batch whose digest was lost with changes of the log.
 const LOST_DIGEST: &str = "lost_digest";
+
+/// The reason for a verdict that rests on a damaged part of the log.
+const DAMAGED_LOG: &str = "damaged_log";
+/// The reason for a batch whose digest may be in a damaged part of the log.
+const DAMAGED_DIGEST: &str = "damaged_digest";
 
 /// Receives the progress of an audit.
 pub trait Observer: Send {
@@ -102,8 +108,8 @@ impl Audit {
         // Read before the end of the log: what was sealed before it may be missing from the log that is read, but not
         // more than a minute earlier.
         let now = self.clock.now().0;
-        let (timeline, heads) = self.whole_timeline(observer).await?;
-        let log = ReplayedLog::new(timeline, heads, &self.store.layout());
+        let whole = self.whole_timeline(observer).await?;
+        let log = ReplayedLog::new(whole, &self.store.layout());
         let mut run = Run {
             log: &log,
             period,
@@ -182,20 +188,33 @@ fn days_between(period: Period) -> (u32, u32) {
 pub(crate) struct ReplayedLog {
     pub(crate) timeline: Timeline,
     heads: LogPosition,
+    unsound: Unsound,
     keys: Partition,
+    digests: Partition,
 }
 
 impl ReplayedLog {
-    pub(crate) fn new(timeline: Timeline, heads: LogPosition, layout: &Layout) -> Self {
-        let keys = layout.bucket_of(&keys_stream()).partition;
-        Self { timeline, heads, keys }
+    pub(crate) fn new(whole: WholeLog, layout: &Layout) -> Self {
+        let partition_of = |stream| layout.bucket_of(&stream).partition;
+        Self {
+            timeline: whole.timeline,
+            heads: whole.heads,
+            unsound: whole.unsound,
+            keys: partition_of(keys_stream()),
+            digests: partition_of(scan_batches_stream()),
+        }
+    }
+
+    /// Whether digests of batches may be missing because the log is damaged.
+    fn lacks_digests(&self) -> bool {
+        self.unsound.is_in(self.digests)
     }
 
     /// Recomputes a verdict.
     ///
     /// # Errors
     /// The word for why it cannot be recomputed; `newer_than_replay` if the verdict is based on a commit that was
-    /// appended after the log was read.
+    /// appended after the log was read, `damaged_log` if it rests on a part of the log that is damaged.
     pub(crate) fn recompute(&self, record: &ScanRecord) -> Result<Recomputed, &'static str> {
         let scan = &record.scan;
         let is_past = |position: Position| position.sequence > self.heads.sequence(position.partition);
@@ -205,13 +224,16 @@ impl ReplayedLog {
         };
         let losses = self.timeline.losses();
         let is_lost = |position| losses.is_lost(position, Timestamp(scan.at));
-        // A verdict on nothing or on a card depends on no signing key.
+        // A verdict on nothing or on a card depends on no signing key, and on no code in the log.
         let needs_keys = scan.code_id.is_some();
         if is_lost(scan.position) || (needs_keys && is_lost(keys)) {
             return Err(NotRecomputable::LostChanges.name());
         }
         if is_past(scan.position) || is_past(keys) {
             return Err("newer_than_replay");
+        }
+        if needs_keys && (self.unsound.affects(scan.position) || self.unsound.affects(keys)) {
+            return Err(DAMAGED_LOG);
         }
         recompute(record, &self.timeline).map_err(NotRecomputable::name)
     }
@@ -370,7 +392,18 @@ impl Run<'_> {
             .digests
             .iter()
             .filter(|((writer, number), batch)| !batch.sealed && (has_later(writer, *number) || is_due(batch)));
-        self.extra += unsealed.count() as u64;
+        let unsealed = unsealed.count() as u64;
+        if self.log.lacks_digests() {
+            if unsealed > 0 {
+                *self
+                    .counts
+                    .not_recomputable
+                    .entry(DAMAGED_DIGEST.to_owned())
+                    .or_default() += unsealed;
+            }
+        } else {
+            self.extra += unsealed;
+        }
         for Differing { mut difference, batch } in differing {
             if altered
                 .iter()
@@ -400,6 +433,7 @@ impl Run<'_> {
             altered: self.altered.clone(),
             log_faults: self.log.timeline.faults().iter().map(log_fault).collect(),
             log_faults_total: self.log.timeline.faults_total(),
+            unaudited: self.log.unsound.iter().map(unaudited).collect(),
         }
     }
 }
@@ -413,6 +447,13 @@ fn log_fault(fault: &LogFault) -> proto::UnfoldedCommit {
     proto::UnfoldedCommit {
         position: Some(sent_position(fault.position)),
         what: fault.what.clone(),
+    }
+}
+
+fn unaudited((from, what): (Position, &str)) -> proto::UnauditedPart {
+    proto::UnauditedPart {
+        from: Some(sent_position(from)),
+        why: what.to_owned(),
     }
 }
 

@@ -35,8 +35,8 @@ impl Audit {
     ) -> Result<proto::WhatIfResult, Problem> {
         let other = PolicyFile::parse(policy)
             .map_err(|error| Problem::new(Code::InvalidRequest, format!("the policy is not valid: {error}")))?;
-        let (timeline, heads) = self.whole_timeline(observer).await?;
-        let log = ReplayedLog::new(timeline, heads, &self.store.layout());
+        let whole = self.whole_timeline(observer).await?;
+        let log = ReplayedLog::new(whole, &self.store.layout());
         let (mut counts, mut groups) = (Counts::default(), BTreeMap::<Group, u64>::new());
         for day in self.days_of(period).await? {
             let each = |batch: &citycode_scan_records::Batch| {

@@ -26,6 +26,9 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Longest wait for the answer of one call; a server under load answers or refuses long before.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Longest answer and longest line of an answer. A print sheet of many codes has some megabytes; a server that sends more
+/// is not one of citycode, and must not fill this machine's memory.
+pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// The pause before each retry of a call whose connection failed.
 const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
@@ -279,13 +282,25 @@ impl Client {
 
     async fn answer(&self, response: Response) -> Result<Value, Lost> {
         let status = response.status();
-        let body = response.bytes().await.map_err(Lost::Connection)?;
+        let body = self.body(response).await?;
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         match value {
             Some(value) if status.is_success() => Ok(value),
             Some(Value::Object(problem)) if problem.contains_key("code") => Err(Lost::Final(self.refused(problem))),
             _ => Err(Lost::Final(self.not_citycode(status))),
         }
+    }
+
+    /// The whole body, if it is not too long.
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Lost> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(Lost::Connection)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(Lost::Final(too_long()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 
     /// If there is no token, the advice is how to get one.
@@ -325,6 +340,17 @@ impl Client {
         };
         Failure::of_code(Code::Unavailable, what, root_cause(error), Some(&fix))
     }
+}
+
+/// The answer, or a line of it, has more than [`MAX_ANSWER_BYTES`].
+#[must_use]
+pub fn too_long() -> Failure {
+    Failure::of_code(
+        Code::Internal,
+        "the server's answer is invalid",
+        format_args!("it is longer than {MAX_ANSWER_BYTES} bytes"),
+        Some("check that --server names a citycode server of this version"),
+    )
 }
 
 /// Parses the base URL of a server.

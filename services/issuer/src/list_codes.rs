@@ -1,13 +1,15 @@
 //! `ListCodes`: lists a holder's codes and their states.
 
 use citycode_auth::Caller;
-use citycode_command_auth::{Received, RequestedParties};
+use citycode_command_auth::{Received, RequestedParties, problem_of_execute};
+use citycode_domain::event::{Event, Slot};
 use citycode_domain::ids::HolderId;
 use citycode_domain::lifecycle::{HolderState, SlotState, guardian_right};
+use citycode_domain::name::mask;
 use citycode_domain::status::Life;
 use citycode_domain::time::Timestamp;
 use citycode_service_kit::problem::{Code, Problem};
-use citycode_wire::answer::code_life;
+use citycode_wire::answer::{code_life, standing_value};
 use citycode_wire::proto::issuer::v1::{CodeState, ListCodesResponse};
 use citycode_wire::request::ListCodesQuery;
 
@@ -61,11 +63,44 @@ impl Issuer {
             own || (query.actionable && self.may_act(&state, slot, guardian, now))
         };
         let codes = state.slots.iter().filter(requested);
-        let codes = codes.map(|slot| self.code_state(slot, now)).collect();
-        Ok(ListCodesResponse {
-            codes,
+        let mut answer = ListCodesResponse {
+            codes: codes.clone().map(|slot| self.code_state(slot, now)).collect(),
             guardian_recorded: guardian.is_some_and(|guardian| state.has_guardian(guardian)),
-        })
+            ..ListCodesResponse::default()
+        };
+        if query.details && guardian.is_none() {
+            let held: Vec<Option<Slot>> = codes.map(|slot| slot.held.then_some(slot.slot)).collect();
+            self.add_details(&mut answer, holder, &state, &held).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Adds what only the holder is told. `held` has an entry for each code: its slot, if that is on hold.
+    async fn add_details(
+        &self,
+        answer: &mut ListCodesResponse,
+        holder: HolderId,
+        state: &HolderState,
+        held: &[Option<Slot>],
+    ) -> Result<(), Problem> {
+        answer.standing = standing_value(state.standing).into();
+        for guardian in &state.guardians {
+            match self.authorizer.open_person(*guardian).await {
+                Ok(person) => answer.guardians.push(mask(&person.name)),
+                // Somebody who was erased acts for nobody any more.
+                Err(problem) if problem.code() == Code::NotRegistered => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        if held.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let history = self.authorizer.log.history(holder).await;
+        let history = history.map_err(|error| problem_of_execute::<Problem>(error.without_refusal()))?;
+        for (code, slot) in answer.codes.iter_mut().zip(held) {
+            code.suspended_since = slot.and_then(|slot| suspended_since(&history, slot));
+        }
+        Ok(())
     }
 
     /// Whether a guardian may act on this code of the holder.
@@ -95,6 +130,21 @@ impl Issuer {
             issued_at: slot.code.issued_at.0,
             expires_at: slot.code.expires_at.0,
             state: life.into(),
+            suspended_since: None,
         }
     }
+}
+
+/// When the hold of a slot began. A hold that is repeated while it lasts does not begin again.
+fn suspended_since(history: &[(Timestamp, Event)], slot: Slot) -> Option<i64> {
+    let mut since = None;
+    for (at, event) in history {
+        match event {
+            Event::CodeSuspended(suspended) if suspended.code.slot == slot => since = since.or(Some(at.0)),
+            Event::CodeReinstated(reinstated) if reinstated.slot == slot => since = None,
+            Event::CodeRevoked(revoked) if revoked.code.slot == slot => since = None,
+            _ => {}
+        }
+    }
+    since
 }

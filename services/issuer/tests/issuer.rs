@@ -25,6 +25,7 @@ use citycode_wire::proto::issuer::v1::issuer_service_server::IssuerService as _;
 use citycode_wire::proto::issuer::v1::{
     CodeLife, EraseRequest, IssueRequest, ListCodesRequest, RelateRequest, ReprintRequest, UnrelateRequest,
 };
+use citycode_wire::proto::model::v1::Standing;
 use fixture::{City, TODAY};
 
 fn issue(kind: &str, channel: &str, id_number: &str) -> IssueRequest {
@@ -432,6 +433,20 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
         let kinds: Vec<_> = actionable.codes.iter().map(|code| code.kind.as_str()).collect();
         assert_eq!(kinds, ["family", "sampling"]);
     }
+    // The holder is told who may act, with masked names; a guardian is not.
+    let details = |guardian: &str| ListCodesRequest {
+        details: true,
+        ..ask(guardian)
+    };
+    let told = city.issuer.list_codes(&city.admin, &details("")).await.expect("a list");
+    assert_eq!((told.guardians.len(), told.standing()), (2, Standing::Green));
+    assert!(told.guardians.iter().all(|name| name.contains('*')), "names are masked");
+    let theirs = city
+        .issuer
+        .list_codes(&city.admin, &details(&parents[0]))
+        .await
+        .expect("a list");
+    assert_eq!((theirs.guardians.len(), theirs.standing()), (0, Standing::Unspecified));
     // The dependent ends a relationship through a channel; nobody else does.
     let end = UnrelateRequest {
         guardian_id_number: parents[0].clone(),

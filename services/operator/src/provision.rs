@@ -1,12 +1,14 @@
-//! `citycode provision`: creates a city's event log, vault, streams of scan records, register of used assertions and
-//! stores of shared snapshots on its NATS servers, before its services start. It needs only the keys of the scan
-//! records and of the register: the first issuer writes the vault's keys into the vault.
+//! `citycode provision`: creates a city's event log, vault, streams of scan records, register of used assertions, the
+//! records of the portals' pages and stores of shared snapshots on its NATS servers, before its services start. It needs
+//! only the keys of the scan records, of the register, of the queries and of sessions: the first issuer writes the vault's
+//! keys into the vault.
 
 mod lost;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use citycode_access_records::jetstream::{self as pages, RecordsConfig};
 use citycode_assertion_uses::UsesKey;
 use citycode_assertion_uses::jetstream::{self as uses, NewRegister, UsesConfig};
 use citycode_auth::LEEWAY_SECONDS;
@@ -28,7 +30,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::accounts::{self, Difference};
-use citycode_runtime::distributed::{ASSERTION_USES_KEY, QUERIES_KEY, ServiceSettings};
+use citycode_runtime::distributed::{ASSERTION_USES_KEY, QUERIES_KEY, SESSION_KEY, ServiceSettings};
 use citycode_runtime::up::BeginAnew;
 use citycode_runtime::wiring::StartError;
 use citycode_terminal::failure::Failure;
@@ -36,7 +38,7 @@ use citycode_terminal::output::{self, Output};
 
 /// Note after the provisioning of a city with accounts.
 const SEEDS_NO_LONGER_NEEDED: &str = "The city does not need the seeds of these users any more (provision.nk, \
-    vault-provision.nk, scans-provision.nk, queries-provision.nk): remove them from this machine until the next run. While a stream is \
+    vault-provision.nk, scans-provision.nk, queries-provision.nk, pages-provision.nk): remove them from this machine until the next run. While a stream is \
     missing, a thief of these seeds could create it with other settings.";
 /// Largest clock difference between the city's machines at which a register that is created for an existing log accepts
 /// no assertion that another machine may have accepted already.
@@ -49,6 +51,10 @@ const NO_REGISTER: &str = "No register of used assertions was created: the folde
 const NO_QUERIES: &str = "No stream of queries was created: [queries] has no seed here, or the folder `keys` has no \
     queries.key. Audit services answer no questions about verdicts before it exists: run `citycode secrets`, install the \
     new accounts.conf on the servers, and run this again.";
+/// Note after the provisioning of a city without records of pages.
+const NO_PAGES: &str = "No records of pages were created: [page_records] has no seed here, or the folder `keys` has no \
+    session.key. Portals serve no pages before they exist: run `citycode secrets`, install the new accounts.conf on the \
+    servers, and run this again.";
 /// Note after a lost log was replaced.
 const LOG_REPLACED: &str = "The log was created in place of the lost one: every code of the lost log is dead, and its \
     signing keys sign nothing any more. Give every service an empty state folder before it starts; people are \
@@ -59,7 +65,7 @@ const CLIENT: &str = "citycode provision";
 /// Flags of `provision`.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file has the same format as the services'; [log], [vault], [scans], [queries] and `keys` are used. Safe to run at every start."
+    after_help = "Example:\n  citycode provision --config /etc/citycode/provision.toml\n\nThe file has the same format as the services'; [log], [vault], [scans], [queries], [page_records] and `keys` are used. Safe to run at every start."
 )]
 pub struct ProvisionArgs {
     /// The configuration file (TOML).
@@ -96,6 +102,10 @@ pub struct ProvisionArgs {
     /// Create no streams of scan records.
     #[arg(long)]
     no_scans: bool,
+    /// Create no records of web pages, for a city whose portals serve none, and for servers whose accounts do not allow
+    /// their streams.
+    #[arg(long)]
+    no_pages: bool,
     /// Create nothing, and raise the log's minimum reader version to this release: older programs then refuse to open
     /// the log. Do it once every service and the archive run this release; new kinds of events are not written before.
     /// With accounts, as the user `upgrade`.
@@ -151,6 +161,7 @@ pub async fn run(
     let assertions = !args.no_assertions
         && provision_assertions(args, &settings, &log, (parts, is_first), (clock, &**entropy)).await?;
     let queries = provision_queries(args, &settings, parts).await?;
+    let pages = !args.no_pages && provision_pages(args, &settings, &**entropy).await?;
     let whole = json!({
         "log_id": log_id.to_string(),
         "replaces": Some(parts).filter(|lost| *lost != log_id).map(|lost| lost.to_string()),
@@ -160,6 +171,7 @@ pub async fn run(
         "scans": !args.no_scans,
         "assertions": assertions,
         "queries": queries,
+        "pages": pages,
     });
     let facts = [
         ("log", log_id.to_string()),
@@ -397,6 +409,32 @@ async fn provision_queries(args: &ProvisionArgs, settings: &ServiceSettings, log
     let provision = || queries::provision(&config, &key);
     let made = retried(args.wait, provision, queries::OpenError::may_pass).await;
     made.map_err(|error| unavailable("the stream of queries was not created", &error))?;
+    Ok(true)
+}
+
+/// Creates the records of the portals' pages, and returns whether there are any. A city without pages, or of an earlier
+/// release, has neither their key nor an account for them.
+async fn provision_pages(
+    args: &ProvisionArgs,
+    settings: &ServiceSettings,
+    entropy: &dyn Entropy,
+) -> Result<bool, Failure> {
+    let has_key = settings
+        .keys
+        .as_ref()
+        .is_some_and(|folder| folder.join(SESSION_KEY).exists());
+    let Some(servers) = settings.page_records().filter(|_| has_key) else {
+        output::note(NO_PAGES);
+        return Ok(false);
+    };
+    let config = RecordsConfig {
+        connection: servers.connection(CLIENT).map_err(StartError::into_failure)?,
+        replicas: servers.replicas(),
+    };
+    let (key, id) = (secret(settings, SESSION_KEY)?, entropy.array());
+    let provision = || pages::provision(&config, &key, id);
+    let made = retried(args.wait, provision, pages::OpenError::may_pass).await;
+    made.map_err(|error| unavailable("the records of pages were not created", &error))?;
     Ok(true)
 }
 

@@ -14,11 +14,12 @@
 //!                           snapshot-signing.key and .pub, status-snapshot.key register-snapshot.key: for shared
 //!                           snapshots; list-names.key: for the names of status lists; assertion-uses.key: for the
 //!                           register of used assertions; log-signing.key: for checkpoints of the log's trees, only for
-//!                           audit services
+//!                           audit services; session.key page-tokens.key: for the portals' pages
 //!                           derived from the master key: vault-revocation.key vault-index.key, for services that
 //!                           need only a part of the vault
 //!   access/                 the authority that signs operators' tokens, its name and jwks.json for the services, and
-//!                           admin.token, new at each run
+//!                           admin.token, new at each run; page-tokens.jwks.json for the services: the public half of
+//!                           page-tokens.key
 //! ```
 //! Existing files are not changed: a repeated run creates missing files and reports which. A city with its own identity
 //! provider or certificates uses those instead.
@@ -40,16 +41,16 @@ use citycode_vault::jetstream::{index_key, revocation_key};
 use clap::Args;
 use data_encoding::HEXLOWER;
 use nkeys::{KeyPair, KeyPairType};
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use accounts::{Shape, User};
-use citycode_runtime::distributed::{ASSERTION_USES_KEY as ASSERTION_USES, QUERIES_KEY};
+use citycode_runtime::distributed::{ASSERTION_USES_KEY as ASSERTION_USES, PAGE_TOKENS_KEY, QUERIES_KEY, SESSION_KEY};
 use citycode_runtime::wiring::log_trees::LOG_SIGNING_KEY;
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 
-const CITY_KEYS: [&str; 12] = [
+const CITY_KEYS: [&str; 14] = [
     "vault-master.key",
     "id-check.key",
     "list-names.key",
@@ -59,6 +60,8 @@ const CITY_KEYS: [&str; 12] = [
     "scan-archive.key",
     LOG_SIGNING_KEY,
     QUERIES_KEY,
+    SESSION_KEY,
+    PAGE_TOKENS_KEY,
     key_files::SIGNING,
     key_files::seal_file(ProjectionKind::Status),
     key_files::seal_file(ProjectionKind::Register),
@@ -133,6 +136,7 @@ pub fn run(
         made.of_master(&keys, ".next")?;
     }
     made.access(&args.dir.join("access"), &**clock, &**entropy)?;
+    made.page_token_keys(&keys, &args.dir.join("access/page-tokens.jwks.json"))?;
     tls::make(&mut made, &args.dir.join("tls"), &args.host, &args.client, &**clock)?;
     // The file contains no secret and is always rewritten, so that it matches the existing seeds.
     let written = files::write_atomic(
@@ -251,6 +255,33 @@ impl Files {
         let text = format!("{public}\n{known}");
         let written = files::write_atomic(&list, text.as_bytes(), files::PRIVATE_FILE_MODE);
         written.map_err(|error| Failure::file("write", &list, error))?;
+        self.new.push(list.display().to_string());
+        Ok(())
+    }
+
+    /// Puts the public half of the key that signs the pages' access tokens first in the services' list. Older keys stay in
+    /// it, so that their tokens are accepted until an operator removes them.
+    fn page_token_keys(&mut self, keys: &Path, list: &Path) -> Result<(), Failure> {
+        let secret = keys.join(PAGE_TOKENS_KEY);
+        let seed = files::read_secret(&secret).map_err(|error| Failure::file("read", &secret, error))?;
+        let own: Value = serde_json::from_str(&LocalAuthority::of_pages(&seed).jwks())
+            .map_err(|error| Failure::file("use", &secret, error))?;
+        let known: Value = match list.exists() {
+            true => {
+                let text = files::read_private(list).map_err(|error| Failure::file("read", list, error))?;
+                serde_json::from_slice(&text).map_err(|error| Failure::file("use", list, error))?
+            }
+            false => json!({ "keys": [] }),
+        };
+        let (own, known) = (&own["keys"][0], known["keys"].as_array().cloned().unwrap_or_default());
+        if known.iter().any(|key| key["kid"] == own["kid"]) {
+            self.kept.push(list.display().to_string());
+            return Ok(());
+        }
+        let all: Vec<&Value> = std::iter::once(own).chain(&known).collect();
+        let text = json!({ "keys": all }).to_string();
+        let written = files::write_atomic(list, text.as_bytes(), files::PRIVATE_FILE_MODE);
+        written.map_err(|error| Failure::file("write", list, error))?;
         self.new.push(list.display().to_string());
         Ok(())
     }

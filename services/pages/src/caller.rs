@@ -1,13 +1,14 @@
 //! Access tokens for the calls that a page makes for its reader.
 //!
-//! Services authorise every call by the caller's token, also a page's. With `citycode up` the pages sign short tokens
-//! with an authority that exists only in the process; each token has only the roles that the call needs.
+//! Services authorise every call by the caller's token, also a page's. The pages sign short tokens: with `citycode up`
+//! with an authority that exists only in the process, on NATS with one that all portals share. Each token has only the
+//! role that the call needs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use citycode_auth::{AUDIENCE, Grant, LocalAuthority, Role};
+use citycode_auth::{AUDIENCE, Grant, LocalAuthority, PAGE_TOKEN_SECONDS, Role};
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::deadline;
 use citycode_service_kit::entropy::Entropy;
@@ -23,8 +24,6 @@ use crate::site::Site;
 
 /// How the pages name the authentication of a demo.
 const METHOD: &str = "demo";
-/// Lifetime of a token in seconds.
-const LIFETIME_SECONDS: i64 = 300;
 /// A token is signed anew when it has been used for so long.
 const USED_FOR: Duration = Duration::from_secs(240);
 /// Tokens that are remembered; beyond that the memory is emptied.
@@ -103,20 +102,33 @@ impl AssertionSource for DemoAssertions {
     }
 }
 
-/// Tokens of an authority in this process, which the services of the process trust.
+/// Tokens of an authority whose key the pages have.
 pub struct LocalPageTokens {
     authority: LocalAuthority,
     clock: Arc<dyn Clock>,
+    /// Whether the tokens are valid on this machine only.
+    local_only: bool,
     remembered: Mutex<HashMap<PageCaller, (Duration, Zeroizing<String>)>>,
 }
 
 impl LocalPageTokens {
-    /// Signs with `authority`.
+    /// Signs with an authority that only the services of this process trust.
     #[must_use]
-    pub fn new(authority: LocalAuthority, clock: Arc<dyn Clock>) -> Self {
+    pub fn in_process(authority: LocalAuthority, clock: Arc<dyn Clock>) -> Self {
+        Self::new(authority, clock, true)
+    }
+
+    /// Signs with the authority of a city's portals ([`LocalAuthority::of_pages`]), which services on other machines trust.
+    #[must_use]
+    pub fn of_portals(authority: LocalAuthority, clock: Arc<dyn Clock>) -> Self {
+        Self::new(authority, clock, false)
+    }
+
+    fn new(authority: LocalAuthority, clock: Arc<dyn Clock>, local_only: bool) -> Self {
         Self {
             authority,
             clock,
+            local_only,
             remembered: Mutex::default(),
         }
     }
@@ -135,8 +147,8 @@ impl PageTokens for LocalPageTokens {
             subject: &caller.subject,
             roles: std::slice::from_ref(&caller.role),
             card_reader: caller.card_reader,
-            local_only: true,
-            lifetime_seconds: LIFETIME_SECONDS,
+            local_only: self.local_only,
+            lifetime_seconds: PAGE_TOKEN_SECONDS,
         };
         let token = self
             .authority

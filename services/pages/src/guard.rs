@@ -41,7 +41,12 @@ pub(crate) async fn check(State(site): State<Arc<Site>>, request: Request, next:
     let choice = Choice::of(&parts);
     let has_camera = has_camera(parts.uri.path());
     let mut response = next.run(Request::from_parts(parts, body)).await;
-    let headers = response.headers_mut();
+    complete(response.headers_mut(), choice, has_camera);
+    response
+}
+
+/// The headers of every page: the reader's new choice, and what the browser may do.
+pub(crate) fn complete(headers: &mut HeaderMap, choice: Choice, has_camera: bool) {
     if choice.is_new
         && let Ok(kept) = HeaderValue::from_str(&choice.set_cookie())
     {
@@ -61,7 +66,6 @@ pub(crate) async fn check(State(site): State<Arc<Site>>, request: Request, next:
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(PERMISSIONS, HeaderValue::from_static(permissions));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 fn has_camera(path: &str) -> bool {

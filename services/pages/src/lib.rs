@@ -10,7 +10,7 @@
 //! | `access` | start links, sign-in, sign-out |
 //! | `my` | a resident's own codes |
 //! | `kiosk`, `staff`, `gate`, `ops` | the pages of devices and operators |
-//! | `picture`, `paper` | codes as images, as print sheets in PDF, and as print sheets in HTML |
+//! | `issued`, `picture`, `paper` | codes in sealed cookies, as images, as print sheets in PDF, and as print sheets in HTML |
 //! | `checks` | what the pages of checkpoints and gates share: the call of the verifier, the verdict |
 //! | `frame`, `lang`, `words` | what all pages share: language, view, texts (Fluent) |
 //! | [`session`], `seal` | sessions as sealed cookies |
@@ -29,6 +29,7 @@ mod checks;
 mod frame;
 mod gate;
 mod guard;
+mod issued;
 mod kiosk;
 mod lang;
 mod limits;
@@ -49,4 +50,5 @@ pub use access::oidc::SignInSettings;
 pub use access::start::{LIFETIME_SECONDS as START_LINK_SECONDS, StartFor, StartLinks};
 pub use caller::{AssertionSource, DemoAssertions, LocalPageTokens, PageCaller, PageTokens};
 pub use kiosk::settings::{Identification, KioskSettings, PrintFormat};
+pub use problem_page::UnknownAddresses;
 pub use site::{DemoPerson, Pages, PagesParts};

@@ -16,14 +16,19 @@ pub(crate) fn svg(_: &Frame<'_>, kind: &KindPolicy, code: &IssuedCode) -> Result
     Ok(symbol.to_svg(None))
 }
 
-/// The code as PNG with its expiry, to be saved.
+/// The code as PNG, to be saved: below the symbol are its kind, its expiry and, in a demo, that it is one.
 pub(crate) fn png(site: &Site, kind: &KindPolicy, code: &IssuedCode) -> Result<Vec<u8>, Problem> {
     let symbol = draw(&code.token, &options(kind)).map_err(failed)?;
     let until = |language| when::minute(code.expires_at, &site.zone, language);
     let (text, ascii) = (
-        format!("{} 前有效", until(Language::Chinese)),
-        format!("valid until {}", until(Language::English)),
+        format!("{}\n{} 前有效", kind.label.zh, until(Language::Chinese)),
+        format!("{}\nvalid until {}", kind.label.en, until(Language::English)),
     );
+    let (text, ascii) = if site.is_demo() {
+        (format!("演示，无效 DEMO\n{text}"), format!("DEMO\n{ascii}"))
+    } else {
+        (text, ascii)
+    };
     let caption = Caption {
         text: &text,
         ascii: &ascii,

@@ -45,6 +45,11 @@ impl Area {
         }
     }
 
+    /// Its word in queries.
+    pub(crate) fn word(self) -> &'static str {
+        self.path().trim_start_matches('/')
+    }
+
     /// The name of its cookie, which is also the purpose for which the cookie is sealed.
     fn cookie_name(self) -> &'static str {
         match self {

@@ -18,6 +18,7 @@ use crate::access::start::StartLinks;
 use crate::caller::{AssertionSource, PageTokens};
 use crate::kiosk::settings::KioskSettings;
 use crate::limits::Limits;
+use crate::problem_page::UnknownAddresses;
 use crate::seal::Seal;
 use crate::words::Words;
 use crate::{access, assets, gate, guard, kiosk, my, ops, problem_page, staff};
@@ -184,6 +185,12 @@ impl Pages {
     #[must_use]
     pub fn start_links(&self) -> StartLinks {
         self.start_links.clone()
+    }
+
+    /// The page at unknown addresses.
+    #[must_use]
+    pub fn unknown_addresses(&self) -> UnknownAddresses {
+        UnknownAddresses(Arc::clone(&self.start_links.0))
     }
 
     /// The routes, to be merged into the portal's.

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use citycode_pages::UnknownAddresses;
 use citycode_service_kit::clock::Clock;
 use citycode_service_kit::deadline;
 use citycode_service_kit::problem::{Code, Outcome, Problem};
@@ -61,9 +62,13 @@ async fn say_outcome(request: Request, next: Next) -> Response {
     completed.into_response()
 }
 
-/// Wraps the routes in all layers.
-pub(crate) fn finish(routes: Router, clock: Arc<dyn Clock>) -> Router {
-    with_fallbacks(routes)
+/// Wraps the routes in all layers. With `unknown` people see a page where no route answers.
+pub(crate) fn finish(routes: Router, unknown: Option<UnknownAddresses>, clock: Arc<dyn Clock>) -> Router {
+    let mut routes = with_fallbacks(routes);
+    if let Some(unknown) = unknown {
+        routes = routes.layer(from_fn_with_state(unknown, UnknownAddresses::show));
+    }
+    routes
         .layer(DefaultBodyLimit::max(MAX_HTTP_BODY_BYTES))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(say_outcome))

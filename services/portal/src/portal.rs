@@ -83,10 +83,11 @@ impl Portal {
             .with_state(shared)
             .layer(Extension(entropy))
             .layer(Authenticate::optional(tokens, Arc::clone(&clock)));
+        let unknown_addresses = pages.as_ref().map(Pages::unknown_addresses);
         let pages = pages.map_or_else(page::routes, Pages::into_router);
-        let described = openapi::routes(description).merge(pages);
+        let routes = authenticated.merge(openapi::routes(description).merge(pages));
         Self {
-            router: middleware::finish(authenticated.merge(described), clock),
+            router: middleware::finish(routes, unknown_addresses, clock),
         }
     }
 

@@ -42,7 +42,7 @@ impl StatusLists {
             return self.get(request);
         }
         let past = self.past.as_ref().ok_or_else(|| {
-            let detail = "status lists of earlier times are only available where one process runs the whole system";
+            let detail = "this service keeps no index for status lists of earlier times";
             Problem::new(Code::NotImplemented, detail)
         })?;
         let tick = i64::try_from(TICK.as_secs()).expect("a short time");

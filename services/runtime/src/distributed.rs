@@ -11,6 +11,7 @@ mod dependencies;
 mod issuer;
 mod listeners;
 mod named_files;
+mod pages;
 mod policy;
 mod portal;
 mod revocation;
@@ -24,6 +25,7 @@ mod writer;
 
 pub use assertions::KEY as ASSERTION_USES_KEY;
 pub use dependencies::QUERIES_KEY;
+pub use pages::{PAGE_TOKENS_KEY, SESSION_KEY};
 pub use settings::ServiceSettings;
 pub use settings::{LOG_READERS_API, SCANS_READERS_API, VAULT_READERS_API};
 pub use state_folder::StateFolderError;
@@ -263,7 +265,7 @@ async fn open(
         Role::Revocation => revocation::open(settings, surroundings, listeners.health()).await,
         Role::Verifier => verifier::open(settings, surroundings, listeners.health()).await,
         Role::Audit => audit::open(settings, surroundings, listeners.health()).await,
-        Role::Portal => portal::open(settings, surroundings, listeners.health()),
+        Role::Portal => portal::open(settings, surroundings, listeners.health()).await,
     }
 }
 

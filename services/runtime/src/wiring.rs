@@ -7,7 +7,10 @@ pub mod following;
 pub(crate) mod lag;
 pub mod log_trees;
 pub mod metric_list;
+pub mod page_settings;
+pub(crate) mod past_lists;
 pub(crate) mod policy;
+pub(crate) mod query_digests;
 pub(crate) mod scan_batches;
 pub mod snapshots;
 pub(crate) mod state_metrics;
@@ -114,6 +117,8 @@ pub enum StartError {
     AssertionUses(#[from] citycode_assertion_uses::Unavailable),
     #[error(transparent)]
     AccessRecords(#[from] citycode_access_records::Unavailable),
+    #[error("the pages' records cannot be used: {0}")]
+    OpenPageRecords(citycode_access_records::jetstream::OpenError),
     #[error("the fonts for print sheets cannot be used: {0}")]
     Fonts(#[from] citycode_qr::FontError),
     #[error("the sign-in of the pages cannot be used: {0}")]
@@ -174,4 +179,9 @@ pub(crate) fn assertion_verifier(
     let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
     let assertions = Assertions::new(AUDIENCE, trusted);
     Ok(AssertionVerifier { assertions, uses })
+}
+
+/// Says whether the digests of `records` (scans or queries) enter the log.
+pub(crate) fn report_digests(records: &'static str, enter: bool) {
+    metrics::gauge!("citycode_audit_digests_healthy", "records" => records).set(if enter { 1.0 } else { 0.0 });
 }

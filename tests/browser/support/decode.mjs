@@ -7,11 +7,23 @@ import { promisify } from "node:util";
 import jsQR from "jsqr";
 import { PNG } from "pngjs";
 import { prepareZXingModule, readBarcodes } from "zxing-wasm/reader";
+import { prepareZXingModule as prepareWriter, writeBarcode } from "zxing-wasm/writer";
 
 const require = createRequire(import.meta.url);
-const wasm = readFileSync(require.resolve("zxing-wasm/reader/zxing_reader.wasm"));
-// Without this the package would load its WebAssembly from a public server.
-prepareZXingModule({ overrides: { wasmBinary: wasm.buffer.slice(wasm.byteOffset, wasm.byteOffset + wasm.length) } });
+// Without these the package would load its WebAssembly from a public server.
+prepareZXingModule({ overrides: { wasmBinary: module("reader") } });
+prepareWriter({ overrides: { wasmBinary: module("writer") } });
+
+function module(name) {
+  const wasm = readFileSync(require.resolve(`zxing-wasm/${name}/zxing_${name}.wasm`));
+  return wasm.buffer.slice(wasm.byteOffset, wasm.byteOffset + wasm.length);
+}
+
+/** A PNG of a QR code that nobody here issued. */
+export async function foreignCode(text) {
+  const { image } = await writeBarcode(text, { format: "QRCode", scale: 6 });
+  return Buffer.from(await image.arrayBuffer());
+}
 
 /** The text of the only code in a PNG, as both readers found it. Throws if they do not agree. */
 export async function decode(png) {
@@ -23,6 +35,12 @@ export async function decode(png) {
     throw new Error(`the readers found ${JSON.stringify(first)} and ${JSON.stringify(second)}`);
   }
   return first;
+}
+
+/** The corners of the only code in a PNG. */
+export async function cornersOf(png) {
+  const [{ position }] = await readBarcodes(new Uint8Array(png), { formats: ["QRCode"], tryHarder: true });
+  return [position.topLeft, position.topRight, position.bottomRight, position.bottomLeft];
 }
 
 /** The first page of a PDF as PNG, at the resolution of a poor printer. */

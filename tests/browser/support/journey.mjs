@@ -7,12 +7,15 @@ import { Reader, launch } from "./reader.mjs";
 /** Longest time of a journey on a busy machine. A row of `every-page.test.mjs` has all pages. */
 const LONGEST_MS = 300_000;
 
-/** Starts one program and one browser for the tests of a file; `journey` is its test function. */
-export function journeys({ args = [] } = {}) {
+/**
+ * Starts one program and one browser for the tests of a file; `journey` is its test function. With `demo` false the file
+ * starts its programs itself.
+ */
+export function journeys({ args = [], demo = true } = {}) {
   let browser;
   let city;
   before(async () => {
-    [browser, city] = await Promise.all([launch({ args }), City.start()]);
+    [browser, city] = await Promise.all([launch({ args }), demo ? City.start() : undefined]);
   });
   after(async () => {
     await browser?.close();

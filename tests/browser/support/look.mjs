@@ -34,6 +34,10 @@ function inspect() {
     const wide = [...body.querySelectorAll("*")].find(outside);
     say(`wider than the screen (${root.scrollWidth} > ${root.clientWidth})`, wide ?? body);
   }
+  // Whoever stands at a kiosk does not know that there is more below.
+  if (body.matches(".kiosk, .gate") && innerHeight >= 1_900 && root.scrollHeight > root.clientHeight) {
+    found.push(`higher than the screen of a kiosk (${root.scrollHeight} > ${root.clientHeight})`);
+  }
   if (!["zh-CN", "en"].includes(root.lang)) found.push(`lang is ${root.lang}`);
   if (!["standard", "large"].includes(body.dataset.view)) found.push(`data-view is ${body.dataset.view}`);
   if (!["online", "offline"].includes(body.dataset.connection)) found.push("no data-connection");

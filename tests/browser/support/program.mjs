@@ -23,6 +23,14 @@ export const PEOPLE = {
   red: { number: 7, idNumber: "990100199502140085", name: "吴强" },
 };
 
+/** A valid ID number of nobody: born on this day (YYYYMMDD), in an area that is not assigned. */
+export function idNumber(day, order) {
+  const digits = `990100${day}${String(order).padStart(3, "0")}`;
+  const weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+  const sum = weights.reduce((sum, weight, at) => sum + weight * Number(digits[at]), 0);
+  return digits + "10X98765432"[sum % 11];
+}
+
 /** The programs that run now, and the folders of this process. */
 const running = new Set();
 const folders = [];
@@ -56,9 +64,10 @@ export function run(args, { env = {} } = {}) {
 
 /** A running city. */
 export class City {
-  /** Starts a demo and waits until it is ready; `port` 0 is a free one. */
-  static async start({ folder = temporaryFolder("demo"), port = 0, args = ["--demo"] } = {}) {
+  /** Starts a demo and waits until it is ready; `port` 0 is a free one, `config` is the text of a configuration file. */
+  static async start({ folder = temporaryFolder("demo"), port = 0, args = ["--demo"], config } = {}) {
     const city = new City(folder, args);
+    if (config !== undefined) city.args = [...args, "--config", city.file("up.toml", config)];
     await city.begin(port);
     return city;
   }
@@ -139,6 +148,12 @@ export class City {
   /** Runs a command as the local admin. */
   command(...args) {
     return run([...args, "--server", this.origin, "--output", "json"], { env: this.env });
+  }
+
+  /** A link that starts a session of this identity, once. */
+  async startLink(identity) {
+    const { out } = await this.command("open", identity, "--print");
+    return JSON.parse(out).link;
   }
 
   /** The verdict of a place about the text of a code; `at` predicts it for another time (RFC 3339). */

@@ -29,6 +29,17 @@ export function launch({ args = [] } = {}) {
   });
 }
 
+/**
+ * Whether a resident's form was answered by a page instead of a redirection: then Back and Reload show the browser's
+ * question whether to send it again. A refused form and a saved file are no such pages.
+ */
+function isPageOfForm(response) {
+  const request = response.request();
+  const form = request.method() === "POST" && request.isNavigationRequest();
+  const expected = [303, 403].includes(response.status()) || "content-disposition" in response.headers();
+  return form && new URL(response.url()).pathname.startsWith("/my/") && !expected;
+}
+
 export class Reader {
   /** A new browser context. `look` is false where the faults of pages were looked for elsewhere. */
   static async arrive(browser, city, { size = "desktop", dark = false, lang, view, look = true, ...options } = {}) {
@@ -69,6 +80,7 @@ export class Reader {
     });
     context.on("response", (response) => {
       if (response.status() >= 500) note(`answer ${response.status()}: ${response.url()}`);
+      if (isPageOfForm(response)) note(`a form was answered by a page, which Reload would send again: ${response.url()}`);
     });
   }
 
@@ -88,8 +100,13 @@ export class Reader {
   }
 
   /** Posts a form past the page, with the cookies of this browser. */
-  post(path, form, { headers = {}, origin = this.city.origin } = {}) {
-    return this.context.request.post(this.city.origin + path, { form, headers: { Origin: origin, ...headers }, maxRedirects: 0 });
+  post(path, form, { headers = {}, origin = this.city.origin, maxRedirects = 0 } = {}) {
+    return this.context.request.post(this.city.origin + path, { form, headers: { Origin: origin, ...headers }, maxRedirects });
+  }
+
+  /** Posts a form past the page, and returns the text of the page that follows. */
+  async postAndRead(path, form) {
+    return (await this.post(path, form, { maxRedirects: 1 })).text();
   }
 
   async open(path) {

@@ -117,7 +117,7 @@ const OF_SYSTEM: [&str; 59] = [
     "$JSC.SI.LOG.CC_EV_00",
 ];
 /// Subjects of the city, and subjects that the servers use internally.
-const OF_CITY: [&str; 34] = [
+const OF_CITY: [&str; 36] = [
     "cc.ev.v1.00.0001",
     "cc.ev.v1.03.ffff",
     "cc.ev.v2.00.0001",
@@ -143,6 +143,8 @@ const OF_CITY: [&str; 34] = [
     "cc.scankey.v1.TODAY",
     "cc.query.v1",
     "cc.querykey.v1.x",
+    "cc.access.v1.x.devices.x",
+    "cc.access.v1.x.ended_sessions.now",
     "$JS.ACK.CC_EV_00.thief.1.1.1.1.0",
     "$JS.FC.CC_EV_00.thief.x",
     "$JS.SNAPSHOT.ACK.CC_EV_00.x",
@@ -170,6 +172,8 @@ fn streams(place: &Place) -> Vec<String> {
         "CC_SCAN_KEYS",
         "CC_QUERIES",
         "CC_QUERY_KEYS",
+        "CC_ACCESS_ENDED_SESSIONS",
+        "CC_ACCESS_DEVICES",
         "THIEF",
     ];
     let days = ["CC_SCANS_", "CC_REGISTERED_"].map(|kind| format!("{kind}{}", place.today));
@@ -226,6 +230,7 @@ pub(super) fn listened(key: &str) -> Vec<String> {
         "cc.scankey.>",
         "cc.query.>",
         "cc.querykey.>",
+        "cc.access.>",
     ];
     subjects.map(|subject| subject.replace("KEY", key)).to_vec()
 }

@@ -50,6 +50,8 @@ impl Place {
             "CC_SCAN_KEYS",
             "CC_QUERIES",
             "CC_QUERY_KEYS",
+            "CC_ACCESS_ENDED_SESSIONS",
+            "CC_ACCESS_DEVICES",
             "THIEF",
         ];
         any.extend(others.map(str::to_owned));
@@ -318,6 +320,26 @@ pub(super) const PUBLISHES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "pages-provision",
+        &[
+            "$JS.API.STREAM.CREATE.CC_ACCESS_ENDED_SESSIONS",
+            "$JS.API.STREAM.INFO.CC_ACCESS_ENDED_SESSIONS",
+            "$JS.API.STREAM.CREATE.CC_ACCESS_DEVICES",
+            "$JS.API.STREAM.INFO.CC_ACCESS_DEVICES",
+        ],
+    ),
+    (
+        "pages-portal",
+        &[
+            "$JS.API.STREAM.INFO.CC_ACCESS_ENDED_SESSIONS",
+            "$JS.API.STREAM.MSG.GET.CC_ACCESS_ENDED_SESSIONS",
+            "$JS.API.STREAM.INFO.CC_ACCESS_DEVICES",
+            "$JS.API.STREAM.MSG.GET.CC_ACCESS_DEVICES",
+            "cc.access.v1.x.devices.x",
+            "cc.access.v1.x.ended_sessions.now",
+        ],
+    ),
+    (
         "sys",
         &[
             "$SYS.REQ.SERVER.PING",
@@ -363,6 +385,8 @@ pub(super) const LISTENS: &[(&str, &[&str])] = &[
     ("queries-provision", &[ITS_ANSWERS]),
     ("queries-audit", &[ITS_ANSWERS]),
     ("queries-issuer", &[ITS_ANSWERS]),
+    ("pages-provision", &[ITS_ANSWERS]),
+    ("pages-portal", &[ITS_ANSWERS]),
     ("sys", &[ITS_ANSWERS]),
 ];
 

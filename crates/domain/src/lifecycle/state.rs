@@ -147,6 +147,7 @@ impl HolderState {
             | Event::ForeignMessageDeclared(_)
             | Event::PolicyAdopted(_)
             | Event::ScanBatchesSealed(_)
+            | Event::QueriesSealed(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

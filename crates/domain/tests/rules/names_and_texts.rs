@@ -7,7 +7,7 @@ use citycode_domain::admission::{Decision, Reason};
 use citycode_domain::event::{
     CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, ForeignMessageDeclared,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    PolicyAdopted, RelationshipEnded, RelationshipRecorded, ScanBatchesSealed, Sealed, SigningKeyAdded,
+    PolicyAdopted, QueriesSealed, RelationshipEnded, RelationshipRecorded, ScanBatchesSealed, Sealed, SigningKeyAdded,
     SigningKeyCompromised, SigningKeyRetired, StandingChanged,
 };
 use citycode_domain::id_number::{IdNumber, InvalidIdNumber};
@@ -61,7 +61,7 @@ fn events_of_holders() -> [Event; 11] {
 }
 
 /// One event of each type in the streams of lists, keys and foreign messages.
-fn events_of_the_system() -> [Event; 9] {
+fn events_of_the_system() -> [Event; 10] {
     let CodeIssued { code, .. } = Holder::new().issue("live");
     let list = code.status.list;
     let facts = ListFacts::for_code(0, code.slot.kind, START).expect("the window ends in time");
@@ -93,6 +93,11 @@ fn events_of_the_system() -> [Event; 9] {
             text: String::new(),
         }),
         Event::ScanBatchesSealed(ScanBatchesSealed { batches: Vec::new() }),
+        Event::QueriesSealed(QueriesSealed {
+            first: 1,
+            count: 1,
+            digest: [0; 32],
+        }),
         Event::SigningKeyAdded(SigningKeyAdded {
             key_id,
             public_key: [0; 32],

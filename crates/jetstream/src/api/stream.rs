@@ -24,6 +24,8 @@ pub struct StreamInfo {
 /// The extent of a stream.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct StreamState {
+    /// The number of its messages.
+    pub messages: u64,
     /// Sequence of its first message.
     pub first_seq: u64,
     /// Sequence of its last message; 0 if there was none.

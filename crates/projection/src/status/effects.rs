@@ -97,6 +97,7 @@ pub fn effects_of(event: &Event, mut each: impl FnMut(&CodeRef, Effect)) {
         | Event::ForeignMessageDeclared(_)
         | Event::PolicyAdopted(_)
         | Event::ScanBatchesSealed(_)
+        | Event::QueriesSealed(_)
         | Event::SigningKeyAdded(_)
         | Event::SigningKeyRetired(_)
         | Event::SigningKeyCompromised(_) => {}

@@ -70,6 +70,7 @@ impl Fold {
             | Event::ForeignMessageDeclared(_)
             | Event::PolicyAdopted(_)
             | Event::ScanBatchesSealed(_)
+            | Event::QueriesSealed(_)
             | Event::SigningKeyAdded(_)
             | Event::SigningKeyRetired(_)
             | Event::SigningKeyCompromised(_) => {}

@@ -4,8 +4,8 @@
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, ForeignMessageDeclared,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    PolicyAdopted, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, SigningKeyAdded,
-    SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
+    PolicyAdopted, QueriesSealed, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed,
+    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::{HolderId, ListFacts};
 
@@ -281,6 +281,16 @@ impl From<&ScanBatches> for v3::ScanBatches {
         Self {
             day: *day,
             writer: id_bytes(&writer.0),
+            first: *first,
+            count: *count,
+            digest: id_bytes(digest),
+        }
+    }
+}
+
+impl From<&QueriesSealed> for v3::QueriesSealed {
+    fn from(QueriesSealed { first, count, digest }: &QueriesSealed) -> Self {
+        Self {
             first: *first,
             count: *count,
             digest: id_bytes(digest),

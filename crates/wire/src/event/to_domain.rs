@@ -5,8 +5,8 @@ use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, ForeignMessageDeclared,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    PolicyAdopted, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, Sealed, SigningKeyAdded,
-    SigningKeyCompromised, SigningKeyRetired, StandingChanged,
+    PolicyAdopted, QueriesSealed, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, Sealed,
+    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, StandingChanged,
 };
 use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;
@@ -335,6 +335,20 @@ fn scan_batches(batches: &v3::ScanBatches) -> Result<ScanBatches, BadField> {
         count: *count,
         digest: <[u8; 32]>::try_from(&digest[..]).map_err(|_| BadField::new("digest"))?,
     })
+}
+
+impl FromPayload for v3::QueriesSealed {
+    fn into_event(self, _: Sealing) -> Result<Event, BadField> {
+        let Self { first, count, digest } = self;
+        if first == 0 || count == 0 || first.checked_add(u64::from(count)).is_none() {
+            return Err(BadField::new("first"));
+        }
+        Ok(Event::QueriesSealed(QueriesSealed {
+            first,
+            count,
+            digest: <[u8; 32]>::try_from(&digest[..]).map_err(|_| BadField::new("digest"))?,
+        }))
+    }
 }
 
 impl FromPayload for v1::SigningKeyAdded {

@@ -232,6 +232,8 @@ pub struct ListCodesQuery {
     pub guardian_id_number: Option<String>,
     /// Whether the holder's own codes on which this guardian may act are listed too.
     pub actionable: bool,
+    /// Without a guardian: whether the standing, the time of holds and the guardians are told too.
+    pub details: bool,
 }
 
 impl TryFrom<v1::ListCodesRequest> for ListCodesQuery {
@@ -244,6 +246,7 @@ impl TryFrom<v1::ListCodesRequest> for ListCodesQuery {
             id_number: request.id_number,
             guardian_id_number: given(request.guardian_id_number),
             actionable: request.actionable,
+            details: request.details,
         })
     }
 }

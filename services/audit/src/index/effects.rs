@@ -19,13 +19,13 @@
 //!   time of its commit.
 //! ```
 
-use citycode_domain::event::{CodeIssued, Event};
+use citycode_domain::event::Event;
 use citycode_domain::ids::{CodeKind, ListId, StatusRef};
 use citycode_domain::standing::Standing;
 use citycode_domain::time::Timestamp;
 use citycode_event_store::{Partition, Position};
 use citycode_projection::status::{Effect, StatusChange, effects_of};
-use redb::{ReadableDatabase as _, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
 
 use super::{IndexError, IndexReader, failed};
 
@@ -118,31 +118,13 @@ impl Block {
 }
 
 impl Journal {
-    /// Adds what a commit did.
+    /// Adds what an event of a commit did.
     pub(super) fn push(&mut self, position: Position, decided_at: i64, event: &Event) {
         let (partition, sequence) = position.parts();
         let mut begun = false;
-        if let Event::IndexRangeRevoked(range) = event {
-            let place = StatusRef {
-                list: range.list,
-                index: range.first_index,
-            };
+        recorded_effects(position, decided_at, event, |recorded| {
             let block = self.block(partition, sequence, decided_at, &mut begun);
-            push_place(&mut block.records, VOID, place);
-            push_number(&mut block.records, u64::from(range.count));
-        }
-        effects_of(event, |code, effect| {
-            let block = self.block(partition, sequence, decided_at, &mut begun);
-            match (effect, event) {
-                (Effect::Issue { standing, .. }, Event::CodeIssued(issued)) => {
-                    push_issue(&mut block.records, issued, standing, decided_at);
-                }
-                // Only an issue has the effect of one.
-                (Effect::Issue { .. }, _) => {}
-                (Effect::Change(change), _) => {
-                    push_place(&mut block.records, CHANGE + change.number(), code.status);
-                }
-            }
+            push_effect(&mut block.records, recorded);
         });
         self.finish_full(partition);
     }
@@ -206,17 +188,63 @@ impl IndexReader {
         mut each: impl FnMut(&RecordedEffect),
     ) -> Result<(), IndexError> {
         let transaction = self.0.begin_read().map_err(failed)?;
-        let table = transaction.open_table(EFFECTS).map_err(failed)?;
-        let range = (partition.0, 0)..=(partition.0, u64::MAX);
-        for entry in table.range(range).map_err(failed)? {
-            let (key, block) = entry.map_err(failed)?;
-            let whole = read_block(key.value(), block.value(), &mut each);
-            whole.ok_or_else(|| {
-                failed("a block of its journal is damaged; delete the index, it is rebuilt from the log")
-            })?;
-        }
-        Ok(())
+        effects_of_partition(&transaction, partition, &mut each)
     }
+}
+
+/// Calls `each` with every effect of a partition as of a transaction.
+pub(super) fn effects_of_partition(
+    transaction: &ReadTransaction,
+    partition: Partition,
+    each: &mut impl FnMut(&RecordedEffect),
+) -> Result<(), IndexError> {
+    let table = transaction.open_table(EFFECTS).map_err(failed)?;
+    let range = (partition.0, 0)..=(partition.0, u64::MAX);
+    for entry in table.range(range).map_err(failed)? {
+        let (key, block) = entry.map_err(failed)?;
+        let whole = read_block(key.value(), block.value(), each);
+        whole
+            .ok_or_else(|| failed("a block of its journal is damaged; delete the index, it is rebuilt from the log"))?;
+    }
+    Ok(())
+}
+
+/// Calls `each` with what an event of a commit did.
+pub(super) fn recorded_effects(
+    position: Position,
+    decided_at: i64,
+    event: &Event,
+    mut each: impl FnMut(&RecordedEffect),
+) {
+    let (_, sequence) = position.parts();
+    let mut recorded = |place, effect| {
+        each(&RecordedEffect {
+            sequence,
+            decided_at: Timestamp(decided_at),
+            place,
+            effect,
+        });
+    };
+    if let Event::IndexRangeRevoked(range) = event {
+        let place = StatusRef {
+            list: range.list,
+            index: range.first_index,
+        };
+        recorded(place, PlaceEffect::Void(range.count));
+    }
+    effects_of(event, |code, effect| match (effect, event) {
+        (Effect::Issue { standing, .. }, Event::CodeIssued(issued)) => {
+            let effect = PlaceEffect::Issue {
+                kind: issued.code.slot.kind,
+                expires_at: issued.expires_at,
+                standing,
+            };
+            recorded(issued.code.status, effect);
+        }
+        // Only an issue has the effect of one.
+        (Effect::Issue { .. }, _) => {}
+        (Effect::Change(change), _) => recorded(code.status, PlaceEffect::Change(change)),
+    });
 }
 
 fn check(key: BlockKey, records: &[u8]) -> [u8; CHECK_BYTES] {
@@ -266,10 +294,23 @@ fn read_block(key: BlockKey, block: &[u8], each: &mut impl FnMut(&RecordedEffect
     Some(())
 }
 
-fn push_issue(out: &mut Vec<u8>, issued: &CodeIssued, standing: Standing, decided_at: i64) {
-    push_place(out, ISSUE + standing.number(), issued.code.status);
-    out.push(issued.code.slot.kind.number());
-    push_signed(out, issued.expires_at.0.wrapping_sub(decided_at));
+fn push_effect(out: &mut Vec<u8>, recorded: &RecordedEffect) {
+    match recorded.effect {
+        PlaceEffect::Issue {
+            kind,
+            expires_at,
+            standing,
+        } => {
+            push_place(out, ISSUE + standing.number(), recorded.place);
+            out.push(kind.number());
+            push_signed(out, expires_at.0.wrapping_sub(recorded.decided_at.0));
+        }
+        PlaceEffect::Change(change) => push_place(out, CHANGE + change.number(), recorded.place),
+        PlaceEffect::Void(count) => {
+            push_place(out, VOID, recorded.place);
+            push_number(out, u64::from(count));
+        }
+    }
 }
 
 fn push_place(out: &mut Vec<u8>, tag: u8, place: StatusRef) {

@@ -5,6 +5,7 @@ mod resumed;
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
@@ -27,6 +28,8 @@ const NOT_RECOMPUTABLE: u8 = 5;
 
 /// Longest line that is read as a purpose; the server limits its characters.
 const MAX_PURPOSE_BYTES: u64 = 4_096;
+/// How long a server that reads a log may send neither progress nor a result.
+const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 
 /// Why somebody looks at a person, a code or a scan.
 #[derive(Args)]
@@ -289,6 +292,7 @@ async fn run_audit(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
     for (why, count) in reasons.into_iter().flatten() {
         facts.push(("not recomputed", format!("{count} {why}")));
     }
+    facts.extend(not_audited(&result).map(|part| ("not audited", part)));
     session.output.thing(&result, &facts)?;
     let is_readable = reasons.is_none_or(|reasons| !reasons.contains_key("unreadable_batch"));
     let whole = is_readable
@@ -297,6 +301,18 @@ async fn run_audit(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
             .iter()
             .all(|name| count(name) == 0);
     Ok(if whole { DONE } else { DIFFERS })
+}
+
+/// A sentence for each damaged part of the log, whose verdicts were not audited.
+fn not_audited(result: &Value) -> impl Iterator<Item = String> {
+    let parts = result.get("unaudited").and_then(Value::as_array);
+    parts.into_iter().flatten().map(|part| {
+        let number = |name: &str| part.get("from").and_then(|from| from.get(name)).and_then(Value::as_u64);
+        let partition = number("partition").unwrap_or_default();
+        let sequence = number("sequence").unwrap_or_default();
+        let why = part.get("why").and_then(Value::as_str).unwrap_or_default();
+        format!("verdicts that rest on partition {partition:02} from {partition:02}/{sequence} on: {why}")
+    })
 }
 
 /// Runs the audit, or the rest of one that was interrupted, and writes the whole result to a file.
@@ -393,7 +409,7 @@ async fn long_answer_in_parts(
     let response = session.client.post_for_lines(path, request).await?;
     let mut lines = std::pin::pin!(json_lines(response));
     let bar = spinner();
-    while let Some(line) = lines.next().await {
+    while let Some(line) = next_line(&mut lines).await? {
         let mut line = line?;
         if let Some(problem) = line.get_mut("problem") {
             return Err(Failure::from_problem(problem.take()));
@@ -410,6 +426,19 @@ async fn long_answer_in_parts(
         }
     }
     Err(stopped())
+}
+
+/// The next line of an answer in which a server that works reports its progress.
+///
+/// # Errors
+/// The server says nothing any more.
+async fn next_line<T>(lines: &mut (impl futures::Stream<Item = T> + Unpin)) -> Result<Option<T>, Failure> {
+    let next = tokio::time::timeout(LONGEST_SILENCE, lines.next()).await;
+    next.map_err(|_| {
+        let minutes = LONGEST_SILENCE.as_secs() / 60;
+        let why = format!("the server has sent nothing for {minutes} minutes");
+        Failure::local("the audit stopped", why, "look at the server's log, and run it again")
+    })
 }
 
 /// The server ended a stream without a result.

@@ -148,9 +148,10 @@ fn told(result: &Value, faults: &[Value]) -> String {
     let word = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let checkpoints = result.get("checkpoints").and_then(Value::as_array).map_or(0, Vec::len);
     let mut lines = vec![format!(
-        "commits {}  leaves compared {}  checkpoints {checkpoints}",
+        "commits {}  leaves compared {}  checkpoints {checkpoints}  queries compared {}",
         number(result, "commits"),
-        number(result, "compared")
+        number(result, "compared"),
+        number(result, "queries")
     )];
     for fault in faults {
         let position = fault.get("position").cloned().unwrap_or_default();

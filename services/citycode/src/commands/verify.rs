@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::id_number::IdNumberArg;
 use super::{DONE, Session, body, maybe, maybe_number, text};
+use crate::client::{MAX_ANSWER_BYTES, too_long};
 use crate::policy_view::PolicyView;
 use citycode_service_kit::problem::Code;
 use citycode_terminal::failure::Failure;
@@ -150,13 +151,17 @@ pub(crate) fn json_lines(response: reqwest::Response) -> impl futures::Stream<It
     let state = (Box::pin(response.bytes_stream()), Vec::<u8>::new());
     futures::stream::unfold(Some(state), |state| async move {
         let (mut chunks, mut pending) = state?;
+        // Bytes that were searched for the end of the line.
+        let mut searched = 0;
         loop {
-            if let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = pending.drain(..=end).collect();
+            if let Some(end) = pending[searched..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=searched + end).collect();
                 let value = serde_json::from_slice(&line).map_err(|error| super::unexpected(&error));
                 return Some((value, Some((chunks, pending))));
             }
+            searched = pending.len();
             match chunks.next().await {
+                Some(Ok(chunk)) if searched + chunk.len() > MAX_ANSWER_BYTES => return Some((Err(too_long()), None)),
                 Some(Ok(chunk)) => pending.extend_from_slice(&chunk),
                 Some(Err(error)) => {
                     let failure = Failure::of_code(

@@ -17,6 +17,8 @@
 //! | scans-revocation | its own | reads the sealed records of all days, under `cc.scans`; no keys | its answers |
 //! | queries-provision | QUERIES | creates and inspects the streams of queries and of their secrets | its answers |
 //! | queries-audit, queries-issuer | QUERIES | appends queries, `cc.query.v1`; creates, reads and overwrites secrets, `cc.querykey.v1.*` | its answers |
+//! | pages-provision | PAGES | creates and inspects the streams of the pages' records, by name | its answers |
+//! | pages-portal | PAGES | writes records, `cc.access.v1.*.*.*`; reads them at the leader | its answers |
 //! | sys | SYS | reads the servers' monitoring, for the command line tool `nats` | its answers |
 //!
 //! Permissions name each stream. The exceptions are the days of scan records: a NATS wildcard matches a whole token,
@@ -66,7 +68,7 @@ pub(super) use conf::conf;
 pub(super) use shape::Shape;
 
 /// The users that every city has.
-const USERS: [&str; 21] = [
+const USERS: [&str; 23] = [
     "provision",
     "upgrade",
     "issuer",
@@ -87,6 +89,8 @@ const USERS: [&str; 21] = [
     "queries-audit",
     "queries-issuer",
     "scans-revocation",
+    "pages-provision",
+    "pages-portal",
     "sys",
 ];
 
@@ -145,6 +149,7 @@ fn account(role: &str) -> String {
         "vault-provision" | "vault-issuer" | "vault-backup" => "VAULT".to_owned(),
         "scans-provision" | "scans-verifier" | "scans-keeper" => "SCANS".to_owned(),
         "queries-provision" | "queries-audit" | "queries-issuer" => "QUERIES".to_owned(),
+        "pages-provision" | "pages-portal" => "PAGES".to_owned(),
         "sys" => "SYS".to_owned(),
         reader => match reader.split_once('-') {
             Some((owner, reader)) => format!("{}_{}", owner.to_uppercase(), reader.to_uppercase()),
@@ -205,6 +210,7 @@ fn permissions(role: &str, public_key: &str, shape: &Shape) -> Permissions {
         },
         "scans-revocation" => of_scans_reader(),
         "queries-provision" | "queries-audit" | "queries-issuer" => of_queries(role),
+        "pages-provision" | "pages-portal" => of_pages(role),
         "sys" => of_system(),
         reader => of_reader(reader, public_key, shape),
     }
@@ -364,6 +370,25 @@ fn of_queries(role: &str) -> Permissions {
             SUBJECT.to_owned(),
             KEY_SUBJECTS.to_owned(),
         ]);
+        publish
+    };
+    Permissions {
+        publish,
+        ..Permissions::default()
+    }
+}
+
+/// Records are read at the leader only, because a lagging replica does not know which sessions ended. Nobody can delete a
+/// record or purge a stream.
+fn of_pages(role: &str) -> Permissions {
+    use citycode_access_records::Table;
+    use citycode_access_records::jetstream::{SUBJECTS, stream_name};
+    let streams = Table::ALL.map(stream_name);
+    let publish = if role == "pages-provision" {
+        requests(OWN_API, &MAKE, &streams)
+    } else {
+        let mut publish = requests(OWN_API, &READ[..2], &streams);
+        publish.push(SUBJECTS.to_owned());
         publish
     };
     Permissions {

@@ -77,6 +77,14 @@ error-stale-form = This form is no longer valid
 error-stale-form-text = The session changed, or the page was open for too long. Nothing was done; please go back and fill it in again.
 error-unavailable = This is not possible now
 
+not-signed-in = You are not signed in
+not-signed-in-stale = This sign-in was already used, was interrupted, or took more than ten minutes. Please sign in again.
+not-signed-in-cancelled = You cancelled the sign-in at the identity provider.
+not-signed-in-refused = The identity provider did not confirm this sign-in. Please sign in again; if that fails, ask at a counter.
+not-signed-in-unreachable = The identity provider does not answer now. Please sign in again in a few minutes. If it is urgent, show your ID card, or ask at a counter.
+not-signed-in-no-number = The identity provider did not give your ID number. Please sign in with an account that was verified against your ID card.
+not-signed-in-no-right = This account has no role for these pages. Please sign in with another account, or ask an administrator.
+
 problem-not-eligible = You are not eligible for this kind of code. If a disability certificate or a special group has to be checked, go to a kiosk or a counter.
 problem-channel-not-allowed = This cannot be done here. Please use another channel.
 problem-relationship-unknown = The relationship is not recorded. Please record it first.

@@ -64,7 +64,6 @@ kiosk-done-issue = The { $kind } is ready. Take your print
 kiosk-done-reissue = The { $kind } was replaced. Take your print
 kiosk-done-loss = The { $kind } is reported lost
 kiosk-printed = Did it print?
-kiosk-printed-yes = Yes, it printed
 kiosk-print-failed = The printer was not reached. The code is ready: print again, or ask an attendant.
 kiosk-print-needs-script = The browser of this kiosk has no JavaScript, so it cannot print. The code is ready: ask an attendant.
 kiosk-print-receipt = Print a receipt

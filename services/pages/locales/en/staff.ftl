@@ -17,6 +17,7 @@ image-several = The image shows several different QR codes. Choose a PNG or JPEG
 image-busy = The image was not read in time. Try again shortly, or choose a smaller PNG or JPEG image.
 camera-start = Scan with the camera
 camera-stop = Stop the camera
+camera-several = Several different QR codes are in sight. Show only one.
 camera-picture = Camera picture
 camera-none = No camera was found. Choose an image, or use a scanner.
 camera-denied = The browser may not use the camera. Allow it in the browser’s settings, or use a scanner.

@@ -77,6 +77,14 @@ error-stale-form = 这张表单已经失效
 error-stale-form-text = 登录已更换或页面放置过久。什么都没有办理，请返回并重新填写。
 error-unavailable = 现在无法办理
 
+not-signed-in = 没有登录
+not-signed-in-stale = 这次登录已经用过、中断，或者超过了十分钟。请重新登录。
+not-signed-in-cancelled = 您在身份认证平台取消了登录。
+not-signed-in-refused = 身份认证平台没有确认这次登录。请重新登录；仍不行，请到窗口办理。
+not-signed-in-unreachable = 身份认证平台现在没有答复，请过几分钟再登录。急用时请出示身份证，或到窗口办理。
+not-signed-in-no-number = 身份认证平台没有提供您的身份证号码。请用经过实名认证的账户登录。
+not-signed-in-no-right = 这个账户没有这里的岗位权限。请用有权限的账户登录，或向管理人员申请。
+
 problem-not-eligible = 您不符合申领这种码的条件。需要核实残疾人证或特殊人群身份的，请到自助终端或窗口办理。
 problem-channel-not-allowed = 这里不能办理这件事，请到其他渠道办理。
 problem-relationship-unknown = 还没有登记亲属关系，请先登记。

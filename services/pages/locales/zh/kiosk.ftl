@@ -64,7 +64,6 @@ kiosk-done-issue = { $kind }已办好，请取走打印件
 kiosk-done-reissue = 已补领{ $kind }，请取走打印件
 kiosk-done-loss = { $kind }已挂失
 kiosk-printed = 打印出来了吗？
-kiosk-printed-yes = 打印好了
 kiosk-print-failed = 没能送到打印机。码已办好，请再打印一次；仍不行，请找工作人员。
 kiosk-print-needs-script = 本机的浏览器没有启用 JavaScript，不能打印。码已办好，请找工作人员。
 kiosk-print-receipt = 打印凭条

@@ -17,6 +17,7 @@ image-several = 图片中有几个不同的二维码。请选择只有一个二�
 image-busy = 图片未能及时读完。请稍后重试，或选择小一些的 PNG 或 JPEG 图片。
 camera-start = 用摄像头扫码
 camera-stop = 关闭摄像头
+camera-several = 画面中有几个不同的二维码，不知该核验哪一个。请只出示一个。
 camera-picture = 摄像头画面
 camera-none = 没有找到摄像头。可以选择图片，或用扫码枪。
 camera-denied = 浏览器未获准使用摄像头。请在浏览器设置中允许，或用扫码枪。

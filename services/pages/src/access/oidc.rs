@@ -12,7 +12,7 @@ use axum::extract::{Query, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use citycode_service_kit::entropy::Draw as _;
-use citycode_service_kit::problem::{Code, Problem};
+use citycode_service_kit::problem::Problem;
 use data_encoding::BASE64URL_NOPAD;
 use http::StatusCode;
 use http::header::SET_COOKIE;
@@ -24,7 +24,7 @@ pub(crate) use provider::{Identity, Provider};
 use super::sign_in::page_of_ours;
 use crate::frame::{Frame, page};
 use crate::lang::{Choice, cookie};
-use crate::problem_page::PageError;
+use crate::problem_page::{NotSignedIn, PageError};
 use crate::session::{Area, Device, Operator, Resident, Session, Who};
 use crate::site::{SharedSite, Site};
 
@@ -55,6 +55,9 @@ pub(super) struct Wanted {
     to: String,
     #[serde(default)]
     shared: String,
+    /// `yes`: the provider asks for an account even if it knows the person.
+    #[serde(default)]
+    again: String,
 }
 
 /// Sends the reader to the provider.
@@ -75,9 +78,18 @@ pub(super) async fn begin(State(site): SharedSite, Query(wanted): Query<Wanted>)
         shared: wanted.shared == "yes",
         expires_at: site.now() + LIFETIME_SECONDS,
     };
-    let address = provider
-        .authorization(&pending.state, &pending.nonce, &pending.verifier)
-        .await?;
+    let mut address = provider
+        .authorization(
+            &pending.state,
+            &pending.nonce,
+            &pending.verifier,
+            site.clock.monotonic(),
+        )
+        .await
+        .map_err(|why| PageError::NotSignedIn(area, why))?;
+    if wanted.again == "yes" {
+        address.push_str("&prompt=login");
+    }
     let text = serde_json::to_vec(&pending).map_err(|_| Problem::internal())?;
     let sealed = site.seal.seal(COOKIE_NAME, &text, &*site.entropy);
     let cookie = format!(
@@ -116,20 +128,28 @@ pub(super) async fn complete(
         .and_then(|sealed| site.seal.open(COOKIE_NAME, sealed))
         .and_then(|text| serde_json::from_slice::<Pending>(&text).ok())
         .filter(|pending| site.now() < pending.expires_at);
+    let area = pending.as_ref().map_or(Area::My, |pending| pending.area);
+    let not_signed_in = |why| PageError::NotSignedIn(area, why);
     // Without the state of this browser, somebody else's answer would sign the reader in as another person.
     let pending = pending
         .filter(|pending| pending.state == answer.state)
-        .ok_or(PageError::StaleForm)?;
+        .ok_or(not_signed_in(NotSignedIn::Stale))?;
     if answer.iss.as_ref().is_some_and(|issuer| *issuer != provider.issuer()) {
-        return Err(PageError::StaleForm);
+        return Err(not_signed_in(NotSignedIn::Stale));
+    }
+    if answer.error == "access_denied" {
+        return Err(not_signed_in(NotSignedIn::Cancelled));
     }
     if !answer.error.is_empty() || answer.code.is_empty() {
-        return Err(Problem::new(Code::NotAllowed, "the identity provider did not sign the person in").into());
+        return Err(not_signed_in(NotSignedIn::Refused));
     }
+    let times = (site.now(), site.clock.monotonic());
     let identity = provider
-        .redeem(&answer.code, &pending.verifier, &pending.nonce, site.now())
-        .await?;
-    let who = who(&site, &pending, identity).await?.ok_or(PageError::Forbidden)?;
+        .redeem(&answer.code, &pending.verifier, &pending.nonce, times)
+        .await
+        .map_err(not_signed_in)?;
+    let who = who(&site, &pending, identity).await?;
+    let who = who.ok_or(not_signed_in(NotSignedIn::NoRight))?;
     let session = Session::begin(&site, pending.area, who);
     let to = if pending.to.starts_with(pending.area.path()) {
         pending.to

@@ -33,6 +33,8 @@ struct SignIn<'a> {
     /// The area that the reader wanted.
     area: &'static str,
     to: String,
+    /// Whether the provider is to ask for an account again.
+    again: bool,
 }
 
 struct Person {
@@ -61,14 +63,22 @@ pub(super) struct Wanted {
     to: String,
     #[serde(default)]
     area: String,
+    #[serde(default)]
+    again: String,
 }
 
 pub(super) async fn show(State(site): SharedSite, choice: Choice, Query(wanted): Query<Wanted>) -> Response {
     let mut f = Frame::public(&site, choice, "/sign-in");
     let to = page_of_ours(&wanted.to).to_owned();
-    if !to.is_empty() {
-        f.query = format!("to={to}");
-    }
+    let area = match wanted.area.as_str() {
+        "ops" => "ops",
+        "staff" => "staff",
+        "kiosk" => "kiosk",
+        "gate" => "gate",
+        _ => "my",
+    };
+    let again = wanted.again == "yes";
+    f.query = format!("to={to}&area={area}{}", if again { "&again=yes" } else { "" });
     let people = site.demo.iter().enumerate().map(|(number, person)| Person {
         number,
         name: person.name.clone(),
@@ -80,14 +90,9 @@ pub(super) async fn show(State(site): SharedSite, choice: Choice, Query(wanted):
         people,
         provider: site.provider.is_some(),
         identities: IDENTITIES,
-        area: match wanted.area.as_str() {
-            "ops" => "ops",
-            "staff" => "staff",
-            "kiosk" => "kiosk",
-            "gate" => "gate",
-            _ => "my",
-        },
+        area,
         to,
+        again,
         f,
     };
     page(StatusCode::OK, &signing_in)

@@ -143,6 +143,7 @@ pub(super) async fn codes_of(visiting: &InVisit, relative: Option<&str>) -> Resu
         guardian_id_number: relative.map(|_| visit.id_number.clone()).unwrap_or_default(),
         question_id: Vec::new(),
         actionable: true,
+        details: false,
     };
     let mut issuer = at.site.clients.issuer.clone();
     match issuer.list_codes(at.site.request(&at.caller(), request)?).await {

@@ -3,11 +3,11 @@
 
 use axum::http::request::Parts;
 use citycode_access_records::{Entry, Table};
-use citycode_wire::proto::issuer::v1::IssuedCode;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::issued::IssuedAgain;
 use crate::lang::cookie;
 use crate::problem_page::PageError;
 use crate::session::Session;
@@ -104,45 +104,6 @@ pub(super) struct Done {
     pub(super) at: i64,
 }
 
-/// A code that the next page prints. The page forgets it, so reloading it prints nothing.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct ToPrint {
-    token: String,
-    code_id: String,
-    kind: String,
-    issued_at: i64,
-    expires_at: i64,
-    masked_name: Option<String>,
-}
-
-impl From<IssuedCode> for ToPrint {
-    fn from(code: IssuedCode) -> Self {
-        Self {
-            token: code.token,
-            code_id: code.code_id,
-            kind: code.kind,
-            issued_at: code.issued_at,
-            expires_at: code.expires_at,
-            masked_name: code.masked_name,
-        }
-    }
-}
-
-impl From<ToPrint> for IssuedCode {
-    fn from(code: ToPrint) -> Self {
-        Self {
-            token: code.token,
-            code_id: code.code_id,
-            kind: code.kind,
-            issued_at: code.issued_at,
-            expires_at: code.expires_at,
-            masked_name: code.masked_name,
-            supersedes: None,
-            status: None,
-        }
-    }
-}
-
 /// A visit.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Visit {
@@ -163,8 +124,8 @@ pub(super) struct Visit {
     pub(super) pending: Option<Asked>,
     /// The code of the problem of the last act, if it was not done.
     pub(super) problem: Option<String>,
-    /// What the next page prints.
-    pub(super) to_print: Option<ToPrint>,
+    /// What the next page prints. The page forgets it, so reloading it prints nothing.
+    pub(super) to_print: Option<IssuedAgain>,
     /// The acts of this visit, the last one at the end.
     pub(super) done: Vec<Done>,
 }

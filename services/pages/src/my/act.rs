@@ -1,28 +1,30 @@
-//! The acts of `/my/KIND`: get and reissue, report lost, show, print and download.
+//! The acts of `/my/KIND`: get and reissue, report lost, show, print and download. Each but the download ends in a
+//! redirection to the page of its result (`result.rs`).
 
 use axum::Form;
 use axum::extract::{Path, Query, State};
 use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use citycode_domain::policy::{ChannelAct, KindPolicy};
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::issuer::v1::{IssueRequest, IssuedCode, ReprintRequest};
 use citycode_wire::proto::revocation::v1::ReportLossRequest;
 use data_encoding::BASE64URL_NOPAD;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, SET_COOKIE};
-use http::{HeaderValue, StatusCode};
+use http::header::SET_COOKIE;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::codes_kept::{KeptCode, KeptCodes};
-use super::kind::{For, KindPage, Shown, frame};
-use super::subject::{Subject, channel_for, codes_of};
-use crate::acts::ActResult;
+use super::files;
+use super::kind::For;
+use super::result::{self, Did, Done};
+use super::results::Results;
+use super::subject::{Subject, channel_for};
 use crate::caller::PageCaller;
-use crate::frame::{Frame, page};
 use crate::lang::Choice;
 use crate::picture;
 use crate::problem_page::PageError;
-use crate::session::{Resident, SignedIn};
+use crate::session::{Resident, Session, SignedIn};
 use crate::site::{SharedSite, Site};
 
 /// The form of an act.
@@ -39,9 +41,8 @@ pub(super) struct ActForm {
 }
 
 impl ActForm {
-    fn check(&self, site: &Site, signed_in: &SignedIn<Resident>) -> Result<Vec<u8>, PageError> {
-        let id = signed_in.session.command(site, &self.form_token, &self.command_id)?;
-        Ok(id.as_bytes().to_vec())
+    fn check(&self, site: &Site, signed_in: &SignedIn<Resident>) -> Result<Uuid, PageError> {
+        signed_in.session.command(site, &self.form_token, &self.command_id)
     }
 }
 
@@ -50,7 +51,7 @@ struct Act<'a> {
     site: &'a Site,
     kind: &'a KindPolicy,
     subject: Subject<'a>,
-    command_id: Vec<u8>,
+    command_id: Uuid,
 }
 
 impl<'a> Act<'a> {
@@ -75,10 +76,6 @@ impl<'a> Act<'a> {
         })
     }
 
-    fn frame(&self, choice: Choice, signed_in: &SignedIn<Resident>) -> Frame<'a> {
-        frame(self.site, choice, self.kind, &signed_in.session, &signed_in.who)
-    }
-
     /// The first of these acts that a channel of these pages may do, as a caller.
     fn through(&self, acts: &[ChannelAct]) -> Result<(String, PageCaller), Problem> {
         let channel = acts.iter().find_map(|act| channel_for(self.site, self.kind, *act));
@@ -96,7 +93,7 @@ impl<'a> Act<'a> {
         let (channel, caller) = self.through(&[ChannelAct::Issue, ChannelAct::Reissue])?;
         let device_key = BASE64URL_NOPAD.decode(device_key.as_bytes()).unwrap_or_default();
         let request = IssueRequest {
-            command_id: self.command_id.clone(),
+            command_id: self.command_id.as_bytes().to_vec(),
             authentication: self.site.authentication(&channel, &self.subject.resident.id_number)?,
             channel,
             kind: self.kind.name.clone(),
@@ -114,7 +111,7 @@ impl<'a> Act<'a> {
     async fn reprint(&self) -> Result<IssuedCode, Problem> {
         let (channel, caller) = self.through(&[ChannelAct::Reprint])?;
         let request = ReprintRequest {
-            command_id: self.command_id.clone(),
+            command_id: self.command_id.as_bytes().to_vec(),
             authentication: self.site.authentication(&channel, &self.subject.resident.id_number)?,
             channel,
             kind: self.kind.name.clone(),
@@ -130,7 +127,7 @@ impl<'a> Act<'a> {
     async fn report_loss(&self) -> Result<String, Problem> {
         let (channel, caller) = self.through(&[ChannelAct::ReportLoss])?;
         let request = ReportLossRequest {
-            command_id: self.command_id.clone(),
+            command_id: self.command_id.as_bytes().to_vec(),
             authentication: self.site.authentication(&channel, &self.subject.resident.id_number)?,
             channel,
             kind: self.kind.name.clone(),
@@ -142,18 +139,24 @@ impl<'a> Act<'a> {
         Ok(answer.into_inner().code_id)
     }
 
-    /// The page of the kind as it is after the act.
-    async fn page(&self, f: Frame<'a>, result: ActResult) -> Result<KindPage<'a>, PageError> {
-        let mut shown = KindPage::open(self.site, f, self.kind, &self.subject).await?;
-        shown.result = Some(result);
-        Ok(shown)
+    /// Keeps what the act did, and sends the browser to the page that says it.
+    fn redirect(&self, parts: &Parts, session: &Session, done: &Done) -> Response {
+        let mut results = Results::of(self.site, parts, session);
+        results.keep(self.command_id, done);
+        let address = result::address(&done.kind, done.act, self.command_id, done.relative);
+        let cookie = results.set_cookie(self.site, session);
+        ([(SET_COOKIE, cookie)], Redirect::to(&address)).into_response()
+    }
+
+    /// What the act did: nothing yet.
+    fn done(&self, act: Did) -> Done {
+        Done::new(act, &self.kind.name, self.subject.relative)
     }
 }
 
 /// Gets a code, or reissues it.
 pub(super) async fn issue(
     State(site): SharedSite,
-    choice: Choice,
     signed_in: SignedIn<Resident>,
     Path(kind): Path<String>,
     Query(query): Query<For>,
@@ -161,38 +164,33 @@ pub(super) async fn issue(
     Form(form): Form<ActForm>,
 ) -> Result<Response, PageError> {
     let act = Act::new(&site, &kind, &query, &signed_in, &form)?;
-    let f = act.frame(choice, &signed_in);
     if act.kind.device_bound && signed_in.who.shared_computer {
         return Err(PageError::Forbidden);
     }
+    let done = act.done(Did::Issue);
     let code = match act.issue(&form.device_key).await {
         Ok(code) => code,
-        Err(problem) => return failed(&act, f, &problem).await,
+        Err(problem) => return Ok(act.redirect(&parts, &signed_in.session, &done.failed(&problem))),
     };
-    let codes = codes_of(&site, &act.subject).await.unwrap_or_default();
-    let headline = f.t1("act-issued", "kind", &f.kind(&act.kind.name));
-    let result = ActResult::done(&f, headline, &act.kind.name, code.supersedes.as_deref(), &codes);
-    let mut shown = act.page(f, result).await?;
+    let mut done = done.with(&code.code_id, code.supersedes.as_deref());
     if !act.kind.device_bound {
-        shown.shown = Shown::Image(picture::svg(&shown.f, act.kind, &code)?);
-        return Ok(page(StatusCode::OK, &shown));
+        done.code = Some(code.into());
+        return Ok(act.redirect(&parts, &signed_in.session, &done));
     }
     let mut kept = KeptCodes::of(&site, &parts, &signed_in.who);
     let new = KeptCode {
-        code_id: code.code_id.clone(),
-        token: code.token.clone(),
+        code_id: code.code_id,
+        token: code.token,
     };
     kept.keep(new, code.supersedes.as_deref());
-    shown.shown = Shown::Live(code.token);
-    shown.offers.hint = None;
-    let cookie = kept.set_cookie(&site, &signed_in.who);
-    Ok(([(SET_COOKIE, cookie)], page(StatusCode::OK, &shown)).into_response())
+    let mut response = act.redirect(&parts, &signed_in.session, &done);
+    keep(&mut response, &kept.set_cookie(&site, &signed_in.who));
+    Ok(response)
 }
 
 /// Reports a code lost.
 pub(super) async fn report_loss(
     State(site): SharedSite,
-    choice: Choice,
     signed_in: SignedIn<Resident>,
     Path(kind): Path<String>,
     Query(query): Query<For>,
@@ -200,100 +198,90 @@ pub(super) async fn report_loss(
     Form(form): Form<ActForm>,
 ) -> Result<Response, PageError> {
     let act = Act::new(&site, &kind, &query, &signed_in, &form)?;
-    let f = act.frame(choice, &signed_in);
+    let done = act.done(Did::Loss);
     let code_id = match act.report_loss().await {
         Ok(code_id) => code_id,
-        Err(problem) => return failed(&act, f, &problem).await,
+        Err(problem) => return Ok(act.redirect(&parts, &signed_in.session, &done.failed(&problem))),
     };
-    let codes = codes_of(&site, &act.subject).await.unwrap_or_default();
-    let headline = f.t1("act-lost", "kind", &f.kind(&act.kind.name));
-    let result = ActResult::done(&f, headline, &act.kind.name, Some(&code_id), &codes);
-    let shown = act.page(f, result).await?;
     let mut kept = KeptCodes::of(&site, &parts, &signed_in.who);
     kept.forget(&code_id);
-    let cookie = kept.set_cookie(&site, &signed_in.who);
-    Ok(([(SET_COOKIE, cookie)], page(StatusCode::OK, &shown)).into_response())
+    let mut response = act.redirect(&parts, &signed_in.session, &done.with(&code_id, Some(&code_id)));
+    keep(&mut response, &kept.set_cookie(&site, &signed_in.who));
+    Ok(response)
 }
 
 /// Shows an image code.
 pub(super) async fn show_code(
     State(site): SharedSite,
-    choice: Choice,
     signed_in: SignedIn<Resident>,
     Path(kind): Path<String>,
     Query(query): Query<For>,
+    parts: Parts,
     Form(form): Form<ActForm>,
 ) -> Result<Response, PageError> {
     let act = Act::new(&site, &kind, &query, &signed_in, &form)?;
-    let f = act.frame(choice, &signed_in);
-    match act.reprint().await {
-        Ok(code) => {
-            let mut shown = KindPage::open(&site, f, act.kind, &act.subject).await?;
-            shown.shown = Shown::Image(picture::svg(&shown.f, act.kind, &code)?);
-            Ok(page(StatusCode::OK, &shown))
-        }
-        Err(problem) => failed(&act, f, &problem).await,
-    }
+    let done = reprinted(&act, Did::Show).await;
+    Ok(act.redirect(&parts, &signed_in.session, &done))
 }
 
-/// The print sheet of a code, as PDF.
+/// Makes the print sheet of a code.
 pub(super) async fn print(
     State(site): SharedSite,
-    choice: Choice,
     signed_in: SignedIn<Resident>,
     Path(kind): Path<String>,
     Query(query): Query<For>,
+    parts: Parts,
     Form(form): Form<ActForm>,
 ) -> Result<Response, PageError> {
     let act = Act::new(&site, &kind, &query, &signed_in, &form)?;
+    let done = reprinted(&act, Did::Print).await;
+    Ok(act.redirect(&parts, &signed_in.session, &done))
+}
+
+async fn reprinted(act: &Act<'_>, did: Did) -> Done {
+    let done = act.done(did);
     match act.reprint().await {
-        Ok(code) => Ok(file(
-            "application/pdf",
-            "inline",
-            "pdf",
-            picture::sheet(&site, act.kind, &code)?,
-        )),
-        Err(problem) => failed(&act, act.frame(choice, &signed_in), &problem).await,
+        Ok(code) => {
+            let mut done = done.with(&code.code_id, None);
+            done.code = Some(code.into());
+            done
+        }
+        Err(problem) => done.failed(&problem),
     }
 }
 
-/// The image of a code, as PNG.
+/// The image of a code, as PNG. The browser saves it and stays on its page.
 pub(super) async fn download(
     State(site): SharedSite,
     choice: Choice,
     signed_in: SignedIn<Resident>,
     Path(kind): Path<String>,
     Query(query): Query<For>,
+    parts: Parts,
     Form(form): Form<ActForm>,
 ) -> Result<Response, PageError> {
     let act = Act::new(&site, &kind, &query, &signed_in, &form)?;
     match act.reprint().await {
-        Ok(code) => Ok(file(
-            "image/png",
-            "attachment",
-            "png",
-            picture::png(&site, act.kind, &code)?,
-        )),
-        Err(problem) => failed(&act, act.frame(choice, &signed_in), &problem).await,
+        Ok(code) => {
+            let image = picture::png(&site, act.kind, &code)?;
+            Ok(files::answer(
+                &site,
+                choice.language,
+                act.kind,
+                files::SavedAs::Image,
+                image,
+            ))
+        }
+        Err(problem) => {
+            let done = act.done(Did::Show).failed(&problem);
+            Ok(act.redirect(&parts, &signed_in.session, &done))
+        }
     }
 }
 
-/// A file whose name contains nothing personal.
-fn file(kind: &'static str, disposition: &'static str, extension: &str, bytes: Vec<u8>) -> Response {
-    let mut response = bytes.into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    let name = format!("{disposition}; filename=\"code.{extension}\"");
-    if let Ok(name) = HeaderValue::from_str(&name) {
-        headers.insert(CONTENT_DISPOSITION, name);
+/// Adds a cookie to an answer.
+fn keep(response: &mut Response, cookie: &str) {
+    if let Ok(cookie) = cookie.parse() {
+        response.headers_mut().append(SET_COOKIE, cookie);
     }
-    response
-}
-
-async fn failed(act: &Act<'_>, f: Frame<'_>, problem: &Problem) -> Result<Response, PageError> {
-    let result = ActResult::failed(&f, problem);
-    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut shown = KindPage::open(f.site, f, act.kind, &act.subject).await?;
-    shown.result = Some(result);
-    Ok(page(status, &shown))
 }

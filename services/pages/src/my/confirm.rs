@@ -7,7 +7,7 @@ use citycode_domain::policy::ChannelAct;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::kind::{frame, reissue_name};
+use super::kind::{frame, reissue_name, with_query};
 use super::subject::{Subject, channel_for, codes_of, last_of};
 use crate::frame::{Frame, page};
 use crate::lang::Choice;
@@ -57,13 +57,6 @@ pub(super) async fn show(
     let codes = codes_of(&site, &subject).await?;
     let code = last_of(&codes, kind, &subject).ok_or(PageError::NotFound)?;
     let query = subject.query();
-    let with_query = |path: String| {
-        if query.is_empty() {
-            path
-        } else {
-            format!("{path}?{query}")
-        }
-    };
     let act_name = if act == "loss" {
         f.t("report-loss")
     } else {
@@ -75,8 +68,8 @@ pub(super) async fn show(
         act,
         act_name,
         expires_at: code.expires_at,
-        action: with_query(format!("/my/{}/{path}", kind.name)),
-        back: with_query(format!("/my/{}", kind.name)),
+        action: with_query(&format!("/my/{}/{path}", kind.name), &query),
+        back: with_query(&format!("/my/{}", kind.name), &query),
         device_bound: kind.device_bound && act == "reissue",
         f: {
             f.path = format!("/my/{}/confirm", kind.name);

@@ -8,6 +8,7 @@ use citycode_domain::policy::{ChannelAct, ChannelPolicy, KindPolicy};
 use citycode_wire::proto::issuer::v1::{CodeLife, CodeState};
 use http::StatusCode;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::codes_kept::KeptCodes;
 use super::subject::{Subject, channel_for, codes_of, last_of, state_icon, state_word};
@@ -51,9 +52,18 @@ pub(super) struct KindPage<'a> {
     pub(super) result: Option<ActResult>,
     pub(super) shown: Shown,
     pub(super) offers: Offers,
+    /// The act whose outcome is not known: it is asked for again with the same command id.
+    pub(super) again: Option<Again>,
     pub(super) device_bound: bool,
     pub(super) max_age_seconds: i64,
     pub(super) now: i64,
+}
+
+/// A form that was sent, and is sent again.
+pub(super) struct Again {
+    pub(super) action: String,
+    pub(super) command_id: Uuid,
+    pub(super) needs_key: bool,
 }
 
 /// The acts that the page offers now.
@@ -71,22 +81,19 @@ pub(super) struct Offers {
 }
 
 impl<'a> KindPage<'a> {
-    /// The page of a kind, with the state of the code as it is now.
-    ///
-    /// # Errors
-    /// The codes cannot be listed.
-    pub(super) async fn open(
+    /// The page of a kind, with the state of the code as it is in `codes`.
+    pub(super) fn new(
         site: &'a Site,
         mut f: Frame<'a>,
         kind: &KindPolicy,
         subject: &Subject<'_>,
-    ) -> Result<Self, PageError> {
+        codes: &[CodeState],
+    ) -> Self {
         f.query = subject.query();
-        let codes = codes_of(site, subject).await?;
-        let code = last_of(&codes, kind, subject).cloned();
+        let code = last_of(codes, kind, subject).cloned();
         let state = state_word(code.as_ref());
         let offers = Offers::of(site, &f, kind, subject, code.as_ref());
-        Ok(Self {
+        Self {
             kind: kind.name.clone(),
             label: f.label(&kind.label),
             name: masked(subject.name()),
@@ -97,20 +104,28 @@ impl<'a> KindPage<'a> {
             result: None,
             shown: Shown::Nothing,
             offers,
+            again: None,
             device_bound: kind.device_bound,
             max_age_seconds: site.policy.proof.max_age_seconds,
             now: site.now(),
             f,
-        })
+        }
+    }
+
+    /// Shows the live code if this browser keeps it, and else says where it is.
+    pub(super) fn show_live(&mut self, site: &Site, parts: &Parts, resident: &Resident, kind: &KindPolicy) {
+        if !kind.device_bound || self.state != "valid" || resident.shared_computer {
+            return;
+        }
+        match KeptCodes::of(site, parts, resident).token(self.code_id()) {
+            Some(token) => self.shown = Shown::Live(token.to_owned()),
+            None => self.offers.hint = Some("live-elsewhere"),
+        }
     }
 
     /// The address of an act of this page.
     fn action(&self, act: &str) -> String {
-        if self.query.is_empty() {
-            format!("/my/{}/{act}", self.kind)
-        } else {
-            format!("/my/{}/{act}?{}", self.kind, self.query)
-        }
+        with_query(&format!("/my/{}/{act}", self.kind), &self.query)
     }
 
     /// The address of the page that asks for confirmation.
@@ -123,22 +138,9 @@ impl<'a> KindPage<'a> {
         format!("/my/{}/confirm?act={act}{query}", self.kind)
     }
 
-    /// The address of this page.
-    fn address(&self) -> String {
-        if self.query.is_empty() {
-            format!("/my/{}", self.kind)
-        } else {
-            format!("/my/{}?{}", self.kind, self.query)
-        }
-    }
-
     /// The address of the overview.
     fn home(&self) -> String {
-        if self.query.is_empty() {
-            "/my".to_owned()
-        } else {
-            format!("/my?{}", self.query)
-        }
+        with_query("/my", &self.query)
     }
 
     fn shows_nothing(&self) -> bool {
@@ -203,15 +205,19 @@ pub(super) async fn show(
         return Err(PageError::NotFound);
     }
     let f = frame(&site, choice, kind, &signed_in.session, &signed_in.who);
-    let mut shown = KindPage::open(&site, f, kind, &subject).await?;
-    if kind.device_bound && shown.state == "valid" && !signed_in.who.shared_computer {
-        let kept = KeptCodes::of(&site, &parts, &signed_in.who);
-        match kept.token(shown.code_id()) {
-            Some(token) => shown.shown = Shown::Live(token.to_owned()),
-            None => shown.offers.hint = Some("live-elsewhere"),
-        }
-    }
+    let codes = codes_of(&site, &subject).await?;
+    let mut shown = KindPage::new(&site, f, kind, &subject, &codes);
+    shown.show_live(&site, &parts, &signed_in.who, kind);
     Ok(page(StatusCode::OK, &shown))
+}
+
+/// The address with this query, which may be empty.
+pub(super) fn with_query(path: &str, query: &str) -> String {
+    if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
+    }
 }
 
 /// The frame of a page about a kind.

@@ -1,27 +1,33 @@
 //! `/my/lost-phone`, 手机丢了: ends all sessions of the person, and reports the codes bound to the phone lost, after naming
-//! them.
+//! them. The sessions have ended when the result is shown, so a sealed cookie of its own keeps it.
 
 use askama::Template;
 use axum::Form;
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use citycode_access_records::{Entry, Table};
 use citycode_domain::policy::ChannelAct;
 use citycode_service_kit::problem::Problem;
 use citycode_wire::proto::issuer::v1::{CodeLife, CodeState};
 use citycode_wire::proto::revocation::v1::ReportLossRequest;
 use http::StatusCode;
-use serde::Deserialize;
+use http::header::SET_COOKIE;
+use serde::{Deserialize, Serialize};
 
 use super::subject::{Subject, channel_for, codes_of};
 use crate::access::sign_in::masked;
 use crate::acts::Died;
 use crate::caller::PageCaller;
 use crate::frame::{Frame, page};
-use crate::lang::Choice;
+use crate::lang::{Choice, cookie};
 use crate::problem_page::PageError;
 use crate::session::{Area, Resident, Session, SignedIn};
 use crate::site::{SharedSite, Site};
+
+const COOKIE_NAME: &str = "citycode-lost-phone";
+/// How long the result can be looked at, in seconds.
+const RESULT_SECONDS: i64 = 600;
 
 #[derive(Template)]
 #[template(path = "my/lost_phone.html")]
@@ -39,6 +45,24 @@ struct Bound {
     relative: Option<usize>,
     name: String,
     code: CodeState,
+}
+
+/// What the act did.
+#[derive(Serialize, Deserialize)]
+struct Reported {
+    died: Vec<Named>,
+    failed: Vec<Named>,
+    /// Unix seconds, exclusive.
+    expires_at: i64,
+}
+
+/// A code, for its sentence.
+#[derive(Clone, Serialize, Deserialize)]
+struct Named {
+    code_id: String,
+    kind: String,
+    /// Masked.
+    name: String,
 }
 
 /// The form of the page.
@@ -71,7 +95,6 @@ pub(super) async fn show(
 
 pub(super) async fn report(
     State(site): SharedSite,
-    choice: Choice,
     signed_in: SignedIn<Resident>,
     Form(form): Form<LostForm>,
 ) -> Result<Response, PageError> {
@@ -80,40 +103,60 @@ pub(super) async fn report(
     let found = bound(&site, resident).await?;
     // The sessions end first: whoever has the phone can do nothing more, whatever happens to the rest.
     end_all_sessions(&site, resident).await?;
-    let f = Frame::of(
-        &site,
-        choice,
-        "/my/lost-phone",
-        &signed_in.session,
-        masked(&resident.name),
-    );
-    let (mut died, mut failed) = (Vec::new(), Vec::new());
+    let mut reported = Reported {
+        died: Vec::new(),
+        failed: Vec::new(),
+        expires_at: site.now() + RESULT_SECONDS,
+    };
     for (number, bound) in found.iter().enumerate() {
-        let named = f.code_of(&bound.code.kind, &bound.name);
         // Each report has a command id of its own that is the same when the form is sent again.
         let id = site.seal.name(
             "lost-phone",
             &[command_id.as_bytes(), &number.to_le_bytes()[..]].concat(),
         );
+        let named = Named {
+            code_id: bound.code.code_id.clone(),
+            kind: bound.code.kind.clone(),
+            name: bound.name.clone(),
+        };
         match report_one(&site, resident, bound, id.to_vec()).await {
-            Ok(code_id) => died.push(Died {
-                code_id,
-                sentence: named,
-            }),
-            Err(_) => failed.push(named),
+            Ok(code_id) => reported.died.push(Named { code_id, ..named }),
+            Err(_) => reported.failed.push(named),
         }
     }
-    let shown = LostPhone {
-        f,
-        bound: Vec::new(),
-        died: Some(died),
-        failed,
-    };
-    let mut response = page(StatusCode::OK, &shown);
+    let text = serde_json::to_vec(&reported).map_err(|_| Problem::internal())?;
+    let sealed = site.seal.seal(COOKIE_NAME, &text, &*site.entropy);
+    let kept = format!(
+        "{COOKIE_NAME}={sealed}; Path=/my/lost-phone; Max-Age={RESULT_SECONDS}; SameSite=Strict; HttpOnly{}",
+        site.secure_attribute()
+    );
+    let mut response = ([(SET_COOKIE, kept)], Redirect::to("/my/lost-phone/done")).into_response();
     if let Ok(cleared) = Session::clear_cookie(Area::My).parse() {
-        response.headers_mut().append(http::header::SET_COOKIE, cleared);
+        response.headers_mut().append(SET_COOKIE, cleared);
     }
     Ok(response)
+}
+
+/// The page after the act, for the browser that did it.
+pub(super) async fn done(State(site): SharedSite, choice: Choice, parts: Parts) -> Response {
+    let opened = cookie(&parts, COOKIE_NAME).and_then(|sealed| site.seal.open(COOKIE_NAME, sealed));
+    let reported: Option<Reported> = opened.and_then(|text| serde_json::from_slice(&text).ok());
+    let Some(reported) = reported.filter(|reported| site.now() < reported.expires_at) else {
+        return Redirect::to("/my/lost-phone").into_response();
+    };
+    let f = Frame::public(&site, choice, "/my/lost-phone/done");
+    let died = reported.died.into_iter().map(|code| Died {
+        sentence: f.code_of(&code.kind, &code.name),
+        code_id: code.code_id,
+    });
+    let failed = reported.failed.iter().map(|code| f.code_of(&code.kind, &code.name));
+    let shown = LostPhone {
+        died: Some(died.collect()),
+        failed: failed.collect(),
+        bound: Vec::new(),
+        f,
+    };
+    page(StatusCode::OK, &shown)
 }
 
 /// The valid codes of the person and of the session's relatives that are bound to a phone.

@@ -4,10 +4,13 @@ mod act;
 mod codes_kept;
 mod confirm;
 pub(crate) mod family;
+mod files;
 mod home;
 mod kind;
 mod lost_phone;
 mod queries;
+mod result;
+mod results;
 mod subject;
 
 pub(crate) use kind::reissue_name;
@@ -20,7 +23,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Path, Query};
 use axum::response::Redirect;
-use axum::routing::{get, post};
+use axum::routing::get;
 
 use crate::site::Site;
 
@@ -28,18 +31,26 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
     Router::new()
         .route("/my", get(home::show))
         .route("/my/family", get(family::show))
-        .route("/my/family/add", post(family::add))
-        .route("/my/family/consent", post(family::consent))
-        .route("/my/family/end", post(family::end))
+        .route("/my/family/add", get(back_to_family).post(family::add))
+        .route("/my/family/consent", get(back_to_family).post(family::consent))
+        .route("/my/family/end", get(back_to_family).post(family::end))
+        .route("/my/family/said/{id}", get(family::said))
         .route("/my/queries", get(queries::show))
         .route("/my/lost-phone", get(lost_phone::show).post(lost_phone::report))
+        .route("/my/lost-phone/done", get(lost_phone::done))
         .route("/my/{kind}", get(kind::show))
         .route("/my/{kind}/confirm", get(confirm::show))
         .route("/my/{kind}/issue", get(back_to_kind).post(act::issue))
         .route("/my/{kind}/loss", get(back_to_kind).post(act::report_loss))
         .route("/my/{kind}/show", get(back_to_kind).post(act::show_code))
-        .route("/my/{kind}/print", post(act::print))
-        .route("/my/{kind}/download", post(act::download))
+        .route("/my/{kind}/print", get(back_to_kind).post(act::print))
+        .route("/my/{kind}/download", get(back_to_kind).post(act::download))
+        .route("/my/{kind}/result/{id}", get(result::show))
+        .route("/my/{kind}/sheet/{id}", get(result::sheet))
+}
+
+async fn back_to_family() -> Redirect {
+    Redirect::to("/my/family")
 }
 
 /// Somebody who opens the address of an act, for example by Back or from the history, sees the code as it is.

@@ -94,6 +94,14 @@ pub(super) fn asking_channel(site: &Site) -> Result<&ChannelPolicy, PageError> {
 /// # Errors
 /// The issuer's problem.
 pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<CodeState>, Problem> {
+    listed(site, subject).await.map(|answer| answer.codes)
+}
+
+/// The codes of this person, and for the resident also the standing, the times of holds, and who may act.
+///
+/// # Errors
+/// The issuer's problem.
+pub(super) async fn listed(site: &Site, subject: &Subject<'_>) -> Result<ListCodesResponse, Problem> {
     let channel = asking_channel(site).map_err(|_| Problem::internal())?;
     let caller = PageCaller::resident(site, &subject.resident.id_number, &channel.name);
     let request = ListCodesRequest {
@@ -103,13 +111,14 @@ pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<C
         guardian_id_number: subject.guardian().to_owned(),
         question_id: Vec::new(),
         actionable: true,
+        details: subject.relative.is_none(),
     };
     let mut issuer = site.clients.issuer.clone();
     let answer = issuer.list_codes(site.request(&caller, request)?).await?.into_inner();
     if subject.relative.is_some() {
         require_relationship(&answer)?;
     }
-    Ok(answer.codes)
+    Ok(answer)
 }
 
 /// The list of a person's codes tells a relative whether she may act for the person: it is empty if she may not.

@@ -28,6 +28,7 @@ pub(super) async fn codes_of(
         guardian_id_number: guardian.to_owned(),
         question_id: Vec::new(),
         actionable: false,
+        details: false,
     };
     let mut issuer = site.clients.issuer.clone();
     let answer = issuer.list_codes(site.request(caller, request)?).await?;

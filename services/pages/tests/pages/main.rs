@@ -4,4 +4,5 @@
 mod browser;
 mod gate;
 mod staff;
+mod two_portals;
 mod verifier;

@@ -1,6 +1,6 @@
 /** The script of every page. */
 
-import { focusNews, goOn, submitOnce, watchConnection } from "./islands/frame";
+import { focusNews, goOn, sendAgain, submitOnce, watchConnection } from "./islands/frame";
 import { configureHtmx } from "./islands/htmx";
 import { attachPolls } from "./islands/poll";
 import { attachPrint } from "./islands/print";
@@ -12,6 +12,7 @@ watchConnection();
 submitOnce();
 focusNews();
 goOn();
+sendAgain();
 attachPolls();
 attachPrint();
 attachSaveImage();

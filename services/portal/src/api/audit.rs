@@ -345,6 +345,18 @@ pub(crate) struct RunAnswer<'a> {
     log_faults: Vec<UnfoldedCommitAnswer<'a>>,
     /// How many there are.
     log_faults_total: u64,
+    /// Partitions that are damaged from a position on. Verdicts that rest on them were not recomputed, and are counted as
+    /// `damaged_log`.
+    unaudited: Vec<UnauditedAnswer<'a>>,
+}
+
+/// A partition of the log that is damaged from a position on.
+#[derive(Serialize, ToSchema)]
+struct UnauditedAnswer<'a> {
+    /// The first position on which nothing can be based.
+    from: PositionAnswer,
+    /// What is wrong there.
+    why: &'a str,
 }
 
 /// Recomputes every recorded verdict of a period, and compares the scan records with their digests in the log. The answer
@@ -412,6 +424,12 @@ fn run_answer(result: &proto::RunResult) -> Option<RunAnswer<'_>> {
             what: &fault.what,
         })
     });
+    let unaudited = result.unaudited.iter().map(|part| {
+        Some(UnauditedAnswer {
+            from: PositionAnswer::of(part.from.as_ref()?),
+            why: &part.why,
+        })
+    });
     Some(RunAnswer {
         from: Instant(result.from),
         to: Instant(result.to),
@@ -427,6 +445,7 @@ fn run_answer(result: &proto::RunResult) -> Option<RunAnswer<'_>> {
         altered: altered.collect::<Option<_>>()?,
         log_faults: log_faults.collect::<Option<_>>()?,
         log_faults_total: result.log_faults_total,
+        unaudited: unaudited.collect::<Option<_>>()?,
     })
 }
 

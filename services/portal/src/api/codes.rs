@@ -202,6 +202,7 @@ pub(crate) async fn codes(
         // The id allows a retry with the same assertion.
         question_id: call.command_id(None)?,
         actionable: false,
+        details: false,
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();

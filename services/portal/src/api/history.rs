@@ -132,6 +132,7 @@ async fn code_of(
         guardian_id_number,
         question_id: Vec::new(),
         actionable: false,
+        details: false,
     };
     let mut issuer = shared.clients.issuer.clone();
     let answer = issuer.list_codes(call.with(message)).await?.into_inner();

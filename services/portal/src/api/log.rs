@@ -189,6 +189,8 @@ pub(crate) struct CheckAnswer<'a> {
     compared: u64,
     /// The checkpoints with which they were compared.
     checkpoints: Vec<ComparedAnswer<'a>>,
+    /// Recorded queries that agree with their digests in the log.
+    queries: u64,
     /// What is wrong.
     faults: Vec<FaultAnswer<'a>>,
 }
@@ -242,6 +244,7 @@ fn answer(result: &proto::CheckLogResult) -> Option<CheckAnswer<'_>> {
         whole: result.faults.is_empty(),
         commits: result.commits,
         compared: result.compared,
+        queries: result.queries,
         checkpoints: checkpoints.collect(),
         faults: faults.collect::<Option<_>>()?,
     })

@@ -92,6 +92,7 @@ fn state(code_id: &str, kind: &str, through_guardian: bool, issued_at: i64, life
         issued_at,
         expires_at: issued_at + 1,
         state: life.into(),
+        suspended_since: None,
     }
 }
 

@@ -82,7 +82,7 @@ impl Dependencies {
         let state = settings.state.as_ref().expect("validated before");
         let state = StateFolder::open(state).await?;
         let policy = policy::open(settings)?;
-        let tokens = access(settings)?;
+        let tokens = access(role, settings)?;
         let mut config = role.servers_of_log(settings).log(role.program())?;
         let known = state.log_id()?;
         config.expected_log_id = known;
@@ -375,11 +375,16 @@ fn log_segments(
     )))
 }
 
-/// Accepts the access tokens of the configured identity provider.
-pub(super) fn access(settings: &ServiceSettings) -> Result<Arc<AccessTokens>, StartError> {
+/// Accepts the access tokens of the configured identity provider, and at every service but the portals also those of the
+/// portals' pages: nobody sends these to a portal.
+pub(super) fn access(role: Role, settings: &ServiceSettings) -> Result<Arc<AccessTokens>, StartError> {
     let provider = settings.identity_provider.as_ref();
     let provider = provider.expect("validated before");
-    let trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
+    let mut trusted = TrustedKeys::new().with_jwks_file(&provider.issuer, &provider.jwks_file)?;
+    if let Some(pages) = settings.page_tokens.as_ref().filter(|_| role != Role::Portal) {
+        let roles = pages.roles().expect("validated before");
+        trusted = trusted.with_page_tokens(&pages.jwks_file, roles)?;
+    }
     Ok(Arc::new(AccessTokens::new(AUDIENCE, trusted)))
 }
 

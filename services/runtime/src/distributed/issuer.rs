@@ -12,6 +12,7 @@ use citycode_token::IdCheckKey;
 use citycode_vault::{Vault, VaultError};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use super::dependencies::{self, Dependencies};
@@ -19,6 +20,7 @@ use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router, writer};
 use crate::wiring::erasing_vault::ErasingVault;
 use crate::wiring::policy::keep_adopted;
+use crate::wiring::query_digests::QueryDigests;
 use crate::wiring::{StartError, Surroundings, endpoints};
 
 pub(super) async fn open(
@@ -80,12 +82,7 @@ pub(super) async fn open(
         queries,
     });
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
-    let (policy, log) = (dependencies.policy.clone(), Arc::clone(&issuer.authorizer.log));
-    tasks.push(keep_adopted(policy, log, Arc::clone(&surroundings.clock)).await);
-    let keeping = Arc::clone(&issuer);
-    tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
-    let orphans = Arc::clone(&issuer);
-    tasks.push(tokio::spawn(async move { orphans.keep_ending_orphaned().await }));
+    tasks.extend(background_tasks(&issuer, &dependencies, surroundings).await);
     let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::issuer(&issuer, &authenticate)))?,
@@ -103,6 +100,30 @@ fn list_names(dependencies: &Dependencies) -> Result<ListNames, StartError> {
         Some(log_id) => names.of_replacement(&log_id),
         None => names,
     })
+}
+
+/// The tasks that an issuer repeats: it records the policy and digests of queries, renews its signing key, and ends codes
+/// of relationships that ended.
+async fn background_tasks(
+    issuer: &Arc<Issuer>,
+    dependencies: &Dependencies,
+    surroundings: &Surroundings,
+) -> Vec<JoinHandle<()>> {
+    let (policy, log) = (dependencies.policy.clone(), Arc::clone(&issuer.authorizer.log));
+    let mut tasks = vec![keep_adopted(policy, log, Arc::clone(&surroundings.clock)).await];
+    if let Some(queries) = &issuer.queries {
+        let digests = QueryDigests {
+            queries: Arc::clone(queries),
+            log: Arc::clone(&issuer.authorizer.log),
+            clock: Arc::clone(&surroundings.clock),
+        };
+        tasks.push(tokio::spawn(digests.keep_recording()));
+    }
+    let keeping = Arc::clone(issuer);
+    tasks.push(tokio::spawn(async move { keeping.keep_signing_key().await }));
+    let orphans = Arc::clone(issuer);
+    tasks.push(tokio::spawn(async move { orphans.keep_ending_orphaned().await }));
+    tasks
 }
 
 /// Waits until the log is folded and its erasures are applied; calls are served only afterwards.

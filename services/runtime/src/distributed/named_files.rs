@@ -17,7 +17,7 @@ pub(super) fn check(role: Role, settings: &ServiceSettings) -> Result<(), StartE
     if let Err(error) = policy::read(settings) {
         problems.push(format!("policy: {error}"));
     }
-    if let Err(error) = dependencies::access(settings) {
+    if let Err(error) = dependencies::access(role, settings) {
         problems.push(error.to_string());
     }
     let connections = [
@@ -33,12 +33,19 @@ pub(super) fn check(role: Role, settings: &ServiceSettings) -> Result<(), StartE
             matches!(role, Role::Issuer | Role::Audit) && settings.queries().is_some(),
             settings.queries().unwrap_or_default(),
         ),
+        (
+            "page_records",
+            role == Role::Portal && settings.serves_pages(),
+            settings.page_records().unwrap_or_default(),
+        ),
     ];
     for (name, _, servers) in connections.iter().filter(|(_, used, _)| *used) {
         problems.extend(of_servers(servers).into_iter().map(|error| format!("{name}: {error}")));
     }
     let demand = settings.witnessed_log.as_ref().filter(|_| role == Role::Verifier);
     problems.extend(demand.and_then(|demand| demand.named_files().err()));
+    let kiosks = settings.pages.as_ref().filter(|_| role == Role::Portal);
+    problems.extend(kiosks.and_then(|pages| pages.kiosk.open().err()).into_iter().flatten());
     if let Some(tls) = &settings.tls
         && let Err(error) = tls.client_of(role.program())
     {

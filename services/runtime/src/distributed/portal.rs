@@ -8,7 +8,7 @@ use citycode_service_clients::{Clients, Endpoints, Reached};
 use citycode_service_kit::health::{Component, HealthRegistry};
 
 use super::settings::ServiceSettings;
-use super::{Service, dependencies, policy};
+use super::{Role, Service, dependencies, pages, policy};
 use crate::wiring::{StartError, Surroundings};
 
 /// Period of the check which services are reachable.
@@ -17,7 +17,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(200);
 /// resolved and connections are established.
 const CHECKS_FOR_ALL: u32 = 15;
 
-pub(super) fn open(
+pub(super) async fn open(
     settings: &ServiceSettings,
     surroundings: &Surroundings,
     health: &HealthRegistry,
@@ -33,14 +33,16 @@ pub(super) fn open(
     let services = health.component("services");
     services.starting("waiting for an instance of any service");
     let reporting = tokio::spawn(report_reached(reached, services));
+    let policy = policy::open(settings)?.policy;
+    let pages = pages::open(settings, surroundings, health, (&clients, &policy)).await?;
     let portal = Portal::new(PortalParts {
         clients,
-        policy: policy::open(settings)?.policy,
-        tokens: dependencies::access(settings)?,
+        policy,
+        tokens: dependencies::access(Role::Portal, settings)?,
         clock: Arc::clone(&surroundings.clock),
         entropy: Arc::clone(&surroundings.entropy),
         local_tokens: None,
-        pages: None,
+        pages,
     });
     Ok(Service {
         router: portal.into_router(),

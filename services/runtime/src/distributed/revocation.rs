@@ -5,12 +5,14 @@ use std::sync::Arc;
 use citycode_event_store::follow::Progress;
 use citycode_projection::snapshot::ProjectionKind;
 use citycode_projection::status::FingerprintKey;
+use citycode_revocation::past_lists::PastLists;
 use citycode_revocation::{Followed, Revocation};
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::health::HealthRegistry;
 use citycode_shared_snapshot::SnapshotFile;
 use citycode_token::SigningKey;
 use citycode_vault::Vault;
+use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use super::dependencies::Dependencies;
@@ -18,6 +20,7 @@ use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router, shared_snapshot, writer};
 use crate::wiring::following::spawn_follower;
 use crate::wiring::lag::Lag;
+use crate::wiring::past_lists::follow_past_lists;
 use crate::wiring::policy::keep_adopted;
 use crate::wiring::status_fold::StatusSnapshot;
 use crate::wiring::writing::publish_lists;
@@ -80,7 +83,8 @@ pub(super) async fn open(
     let (policy, log) = (dependencies.policy.clone(), Arc::clone(&writer.authorizer.log));
     tasks.push(keep_adopted(policy, Arc::clone(&log), Arc::clone(&surroundings.clock)).await);
     tasks.push(dependencies.record_digests(log, settings, surroundings, health));
-    let (lists, building) = publish_lists(followed, key, &dependencies.policy.policy, &surroundings.clock, None).await;
+    let past = past_lists(&dependencies, settings, surroundings, &mut tasks).await;
+    let (lists, building) = publish_lists(followed, key, &dependencies.policy.policy, &surroundings.clock, past).await;
     tasks.push(building);
     let revocation = Arc::new(Revocation {
         authorizer: writer.authorizer,
@@ -94,4 +98,29 @@ pub(super) async fn open(
         state_lock: Some(Box::new(dependencies.state)),
         ended: None,
     })
+}
+
+/// The status lists of earlier times, unless the settings do without. A service whose index cannot be used serves
+/// everything else.
+async fn past_lists(
+    dependencies: &Dependencies,
+    settings: &ServiceSettings,
+    surroundings: &Surroundings,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> Option<Arc<dyn PastLists>> {
+    if !settings.past_status_lists {
+        return None;
+    }
+    let folder = dependencies.state.join("past-lists");
+    let (policy, clock) = (&dependencies.policy.policy, &surroundings.clock);
+    match follow_past_lists(&dependencies.log, &folder, policy, clock).await {
+        Ok((lists, follower)) => {
+            tasks.push(follower);
+            Some(lists)
+        }
+        Err(error) => {
+            tracing::error!(%error, "status lists of earlier times are not available");
+            None
+        }
+    }
 }

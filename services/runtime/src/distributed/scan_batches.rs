@@ -21,6 +21,7 @@ use citycode_service_kit::clock::{Clock, ClockTrust};
 use citycode_service_kit::health::Component;
 use citycode_service_kit::repeated::Repeated;
 
+use crate::wiring::report_digests;
 use crate::wiring::scan_batches::{MOST_BATCHES, append};
 
 /// Pause between two rounds; a digest must enter the log within a minute.
@@ -63,7 +64,9 @@ impl DigestRecorder {
         let mut known = None;
         let repeated = Repeated::default();
         loop {
-            let pause = match self.round(&mut known).await {
+            let outcome = self.round(&mut known).await;
+            report_digests("scans", outcome.is_ok());
+            let pause = match outcome {
                 Ok(()) => {
                     repeated.over();
                     self.component.ready();

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use citycode_auth::PageRoles;
 use citycode_event_store_jetstream::{self as jetstream, Connection, Credentials, Durability};
 use citycode_jetstream::ClientIdentity;
+use citycode_pages::SignInSettings;
 use citycode_service_kit::config::{ConfigError, Validate};
 use citycode_service_kit::files;
 use citycode_service_kit::serve::Limits;
@@ -13,6 +15,7 @@ use citycode_service_kit::tls::MutualTls;
 use serde::Deserialize;
 
 use super::Role;
+use crate::wiring::page_settings::PageSettings;
 use crate::wiring::witnessed_log::WitnessedLogSettings;
 use crate::wiring::{IdentityProvider, StartError};
 
@@ -49,7 +52,7 @@ pub struct ServiceSettings {
     /// The folder of the city's secrets that this service needs, 32 bytes and mode 0600 each: one of the vault's keys
     /// (`vault-master.key`, `vault-revocation.key`, `vault-index.key`), `id-check.key`, `list-names.key`,
     /// `assertion-uses.key`, `status-signing.key`, `scan-records.key`, `scan-archive.key`, `log-signing.key`,
-    /// `queries.key`; and for shared snapshots
+    /// `queries.key`; for portals with pages `session.key` and `page-tokens.key`; and for shared snapshots
     /// `snapshot-signing.pub`, `status-snapshot.key`, `register-snapshot.key`, and for revocation services
     /// `snapshot-signing.key`.
     pub keys: Option<PathBuf>,
@@ -67,6 +70,14 @@ pub struct ServiceSettings {
     pub queries: Servers,
     /// The addresses of the other services, for the portal.
     pub services: Services,
+    /// The web pages, for portals. A portal without this section and `sign_in` serves the API only.
+    pub pages: Option<PageSettings>,
+    /// How people sign in to the pages, through an OpenID Connect provider.
+    pub sign_in: Option<SignInSettings>,
+    /// The records of the pages' sessions and devices, for portals; unset values are those of the log.
+    pub page_records: Servers,
+    /// The access tokens that portals sign for the calls of their pages, for the other services.
+    pub page_tokens: Option<PageTokensSection>,
     /// Seconds between snapshots of the projections.
     pub snapshot_seconds: u64,
     /// Snapshots that instances share through the servers.
@@ -78,6 +89,8 @@ pub struct ServiceSettings {
     /// From which age on verifiers check codes only if witnesses vouch for the log; default: never. With this section,
     /// the snapshots of revocation services contain the trees that such verifiers need.
     pub witnessed_log: Option<WitnessedLogSettings>,
+    /// Whether revocation services keep an index of the log, from which they sign status lists of earlier times.
+    pub past_status_lists: bool,
     /// Retention of the purposes of queries in days, unless the policy has one.
     pub query_retention_days: u16,
     /// Seconds between the report "not ready" and the end of listening.
@@ -105,6 +118,28 @@ impl Default for SharedSnapshotSettings {
             // seconds; and a city's two snapshots, about 2 GB, cost the servers little more than 2 MB/s.
             publish_seconds: 900,
         }
+    }
+}
+
+/// Access tokens that portals sign for the calls of their pages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageTokensSection {
+    /// A JWKS file (RFC 7517) with the portals' public key.
+    pub jwks_file: PathBuf,
+    /// The kinds of roles that these tokens may have, such as `channel` and `verifier`; default: all that pages need.
+    pub roles: Option<Vec<String>>,
+}
+
+impl PageTokensSection {
+    /// The accepted roles.
+    ///
+    /// # Errors
+    /// A word that is no kind of role.
+    pub(super) fn roles(&self) -> Result<PageRoles, String> {
+        let parsed = self.roles.as_deref().map(PageRoles::parse);
+        let parsed = parsed.unwrap_or_else(|| Ok(PageRoles::all()));
+        parsed.map_err(|problem| format!("page_tokens.roles: {problem}"))
     }
 }
 
@@ -172,11 +207,16 @@ impl Default for ServiceSettings {
             scans: Servers::default(),
             queries: Servers::default(),
             services: Services::default(),
+            pages: None,
+            sign_in: None,
+            page_records: Servers::default(),
+            page_tokens: None,
             snapshot_seconds: 300,
             shared_snapshots: SharedSnapshotSettings::default(),
             scan_retention_days: 30,
             witnesses: Vec::new(),
             witnessed_log: None,
+            past_status_lists: true,
             query_retention_days: 365,
             drain_seconds: 3,
             limits: Limits::default(),
@@ -207,6 +247,7 @@ impl Validate for ServiceSettings {
                     self.vault.replicas,
                     self.scans.replicas,
                     self.queries.replicas,
+                    self.page_records.replicas,
                 ]
                 .iter()
                 .flatten()
@@ -217,7 +258,10 @@ impl Validate for ServiceSettings {
         let wrong = wrong.into_iter().filter(|(wrong, _)| *wrong);
         let wrong = wrong.map(|(_, complaint)| complaint.to_owned());
         let demand = self.witnessed_log.iter().flat_map(WitnessedLogSettings::problems);
-        wrong.chain(demand).chain(self.limits.validate()).collect()
+        let kiosks = self.pages.iter().flat_map(|pages| pages.kiosk.validate());
+        let roles = self.page_tokens.as_ref().and_then(|section| section.roles().err());
+        let pages = kiosks.chain(roles);
+        wrong.chain(demand).chain(pages).chain(self.limits.validate()).collect()
     }
 }
 
@@ -244,6 +288,11 @@ impl ServiceSettings {
                         .is_some_and(|demand| demand.log.is_none() || demand.log_keys.is_none()),
                 "witnessed_log.log and witnessed_log.log_keys",
             ),
+            missing(portal && self.serves_pages() && self.keys.is_none(), "keys"),
+            missing(
+                portal && self.serves_pages() && self.page_records().is_none_or(|records| records.servers.is_empty()),
+                "page_records.servers, and page_records.nkey_file with a seed of its own, to serve pages",
+            ),
             missing(portal && services.issuer.is_empty(), "services.issuer"),
             missing(portal && services.revocation.is_empty(), "services.revocation"),
             missing(portal && services.verifier.is_empty(), "services.verifier"),
@@ -265,6 +314,11 @@ impl ServiceSettings {
         } else {
             Err(ConfigError::Invalid(errors).into())
         }
+    }
+
+    /// Whether a portal serves the web pages.
+    pub(super) fn serves_pages(&self) -> bool {
+        self.pages.is_some() || self.sign_in.is_some()
     }
 
     pub(super) fn snapshot_every(&self) -> Duration {
@@ -292,8 +346,18 @@ impl ServiceSettings {
     /// The servers of the stream of queries, likewise. With accounts it needs a seed of its own: `None` without one.
     #[must_use]
     pub fn queries(&self) -> Option<Servers> {
-        let has_seed = self.log.nkey_file.is_none() || self.queries.nkey_file.is_some();
-        has_seed.then(|| self.queries.or(&self.log))
+        self.with_own_seed(&self.queries)
+    }
+
+    /// The servers of the pages' records, likewise.
+    #[must_use]
+    pub fn page_records(&self) -> Option<Servers> {
+        self.with_own_seed(&self.page_records)
+    }
+
+    fn with_own_seed(&self, servers: &Servers) -> Option<Servers> {
+        let has_seed = self.log.nkey_file.is_none() || servers.nkey_file.is_some();
+        has_seed.then(|| servers.or(&self.log))
     }
 }
 

@@ -58,7 +58,7 @@ impl Access {
             tokens: Arc::new(tokens),
             issued,
             admin_token: ephemeral.mint_local_admin(AUDIENCE, clock.now())?,
-            pages: Arc::new(LocalPageTokens::new(ephemeral, Arc::clone(clock))),
+            pages: Arc::new(LocalPageTokens::in_process(ephemeral, Arc::clone(clock))),
         })
     }
 }

@@ -12,7 +12,7 @@ use citycode_service_kit::serve::Limits;
 use serde::Deserialize;
 
 use super::begin_anew::BeginAnew;
-use super::page_settings::PageSettings;
+use crate::wiring::page_settings::PageSettings;
 use crate::wiring::witnessed_log::WitnessedLogSettings;
 use crate::wiring::{IdentityProvider, StartError};
 

@@ -33,13 +33,14 @@ use super::dependencies::Dependencies;
 use super::endpoints;
 use super::local_admin::LocalAdmin;
 use super::loss_journal::Recorder;
-use super::past_lists::IndexedLists;
 use super::recovery::{self, Live};
 use super::settings::Settings;
 use super::web_pages;
 use crate::wiring::following::{FollowedRegister, follow_index, follow_register};
 use crate::wiring::log_trees::publish_trees;
+use crate::wiring::past_lists::IndexedLists;
 use crate::wiring::policy::keep_adopted;
+use crate::wiring::query_digests::QueryDigests;
 use crate::wiring::scan_batches::BatchRecorder;
 use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
 use crate::wiring::verifying::Verifying;
@@ -210,6 +211,12 @@ impl Parts {
             surroundings: surroundings.clone(),
         });
         followers.push(tokio::spawn(batches.keep_recording()));
+        let digests = QueryDigests {
+            queries: Arc::clone(&dependencies.queries),
+            log: Arc::clone(log),
+            clock: Arc::clone(clock),
+        };
+        followers.push(tokio::spawn(digests.keep_recording()));
         let issuer = Issuer {
             authorizer: Arc::clone(&authorizer),
             keys: dependencies.signing,

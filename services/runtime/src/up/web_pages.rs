@@ -10,6 +10,7 @@ use citycode_service_clients::Clients;
 use super::demo;
 use super::settings::Settings;
 use super::system::Parts;
+use crate::wiring::page_settings::is_secure;
 use crate::wiring::{StartError, Surroundings};
 
 /// The records of sessions and devices, in the data folder.
@@ -22,15 +23,7 @@ pub(super) fn open(
     clients: Clients,
     settings: &Settings,
 ) -> Result<Pages, StartError> {
-    let public_url = settings
-        .sign_in
-        .as_ref()
-        .map(|sign_in| sign_in.public_url.clone())
-        .unwrap_or_default();
-    let host = public_url
-        .parse::<http::Uri>()
-        .ok()
-        .and_then(|url| url.host().map(str::to_owned));
+    let sign_in = settings.sign_in.as_ref();
     Pages::new(PagesParts {
         clients,
         policy: Arc::clone(&parts.policy),
@@ -47,8 +40,8 @@ pub(super) fn open(
         kiosk: settings.pages.kiosk.open().map_err(StartError::NamedFiles)?,
         demo: if settings.demo { demo::people() } else { Vec::new() },
         sign_in: settings.sign_in.clone(),
-        host_names: host.into_iter().collect(),
-        secure: public_url.starts_with("https://"),
+        host_names: settings.pages.names(sign_in),
+        secure: is_secure(sign_in),
     })
     .map_err(StartError::SignIn)
 }

@@ -226,7 +226,7 @@ pub(crate) const ALL: &[Metric] = &[
         "citycode_nats_stored_messages",
         Gauge,
         Part::OnServers,
-        "messages in the streams of the log, the shared snapshots, the used assertions, the vault, the scan records or the queries",
+        "messages in the streams of the log, the shared snapshots, the used assertions, the vault, the scan records, the queries or the records of the web pages",
     )
     .by(&["streams"], &[]),
     metric(
@@ -302,6 +302,13 @@ pub(crate) const ALL: &[Metric] = &[
         "duration of an append until the log answered, by outcome",
     )
     .by(&["outcome"], &["appended", "conflict", "unknown", "failed"]),
+    metric(
+        "citycode_audit_digests_healthy",
+        Gauge,
+        Part::Writer,
+        "1 if the digests of scan records or of queries enter the log, 0 if they do not",
+    )
+    .by(&["records"], &["queries", "scans"]),
     metric(
         "citycode_log_conflicts_total",
         Counter,

@@ -13,7 +13,7 @@ use citycode_service_kit::clock::ClockTrust;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::repeated::Repeated;
 
-use super::Surroundings;
+use super::{Surroundings, report_digests};
 
 /// Interval of commits; a digest must enter the log within a minute.
 const RECORD_EVERY: Duration = Duration::from_secs(20);
@@ -36,7 +36,9 @@ impl BatchRecorder {
         let repeated = Repeated::default();
         loop {
             tick.tick().await;
-            match self.record().await {
+            let outcome = self.record().await;
+            report_digests("scans", outcome.is_ok());
+            match outcome {
                 Ok(()) => repeated.over(),
                 Err(error) => {
                     let now = self.surroundings.clock.monotonic();

@@ -23,6 +23,10 @@ const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// The pause while a partition is not covered yet, as after a start.
 const COMPARE_FIRST_EVERY: Duration = Duration::from_secs(1);
 
+/// The time limit of a round. A source that answers slowly leaves partitions for the next round, which begins with them,
+/// so that what is known is reported meanwhile.
+const ROUND_LIMIT: Duration = Duration::from_secs(20);
+
 /// The gauges of a verifier that demands no witnesses.
 pub(crate) fn report_no_demand() {
     metrics::gauge!("citycode_verifier_forked_partitions").set(0);
@@ -130,7 +134,14 @@ impl Comparing {
     }
 
     fn compare_all(&mut self) {
+        let round_began = self.clock.monotonic();
+        let mut done = 0;
         for watched in &mut self.partitions {
+            if self.clock.monotonic().saturating_sub(round_began) > ROUND_LIMIT {
+                watched.fault = "the published log answers too slowly".to_owned();
+                break;
+            }
+            done += 1;
             // Only a restart on the right log helps.
             if self.trees.is_refuted(watched.partition) {
                 continue;
@@ -139,6 +150,8 @@ impl Comparing {
             let compared = self.log.compare(&self.trees, watched.partition, &self.source);
             watched.note(compared, began);
         }
+        let partitions = self.partitions.len().max(1);
+        self.partitions.rotate_left(done % partitions);
         self.report();
     }
 

@@ -16,6 +16,8 @@ const STREAMS_PER_DAY: u32 = 2;
 const EXTRA_DAYS: u32 = 2;
 /// The streams of queries and of their secrets.
 const QUERY_STREAMS: u32 = 2;
+/// The streams of the pages' records, one for each table.
+const PAGE_STREAMS: u32 = citycode_access_records::Table::ALL.len() as u32;
 /// More seeds than any city has verifiers, and few enough for every server to load at startup.
 const MAX_INSTANCES: u16 = 1_024;
 
@@ -92,6 +94,7 @@ impl Shape {
             // One stream contains the days' keys.
             "SCANS" => Some(1 + STREAMS_PER_DAY * (u32::from(self.scan_retention_days) + EXTRA_DAYS)),
             "QUERIES" => Some(QUERY_STREAMS),
+            "PAGES" => Some(PAGE_STREAMS),
             _ => None,
         }
     }

@@ -25,6 +25,8 @@ fn each_user_may_write_only_its_own_subjects() {
         assert_eq!(requests("STREAM.CREATE"), creates, "{role}");
         let appends_queries = ["queries-audit", "queries-issuer"].contains(&role);
         assert_eq!(may("cc.query"), appends_queries, "{role}");
+        assert_eq!(may("cc.access"), role == "pages-portal", "{role}");
+        assert_eq!(requests("CC_ACCESS_"), role.starts_with("pages-"), "{role}");
         assert!(!requests("STREAM.MSG.DELETE.CC_QUERIES"), "{role}");
         assert_eq!(requests("STREAM.UPDATE"), role == "upgrade", "{role}");
         assert_eq!(requests("STREAM.SNAPSHOT"), role == "vault-backup", "{role}");
@@ -117,7 +119,8 @@ fn accounts_are_limited_to_the_provisioned_streams() {
             "jetstream: { max_streams: 8 }",
             "jetstream: { max_streams: 1 }",
             "jetstream: { max_streams: 19 }",
-            "jetstream: { max_streams: 2 }"
+            "jetstream: { max_streams: 2 }",
+            "jetstream: { max_streams: 7 }"
         ]
     );
     assert!(conf.contains("# verifier-2\n"), "{conf}");

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use citycode_service_kit::problem::{Code, Problem};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -14,8 +13,14 @@ use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use crate::problem_page::NotSignedIn;
+
 /// The provider's answers are small; a person waits for them.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The provider's addresses are asked for again after this time, so that nobody is sent to a provider that is down.
+const KNOWN_FOR: Duration = Duration::from_secs(10);
+/// After a failure the provider is left alone for this time: meanwhile nobody waits for [`TIMEOUT`].
+const LEFT_ALONE_FOR: Duration = Duration::from_secs(2);
 /// Clocks of provider and portal may differ by this many seconds.
 const LEEWAY_SECONDS: u64 = 30;
 /// Signatures that are accepted: no symmetric ones, and none without a key.
@@ -85,8 +90,14 @@ pub(crate) struct Provider {
     settings: SignInSettings,
     secret: Option<Zeroizing<String>>,
     http: reqwest::Client,
-    /// Asked for at the first sign-in, because the provider may start later than the portal.
-    addresses: Mutex<Option<Addresses>>,
+    /// Asked for when somebody signs in, because the provider may start later than the portal.
+    addresses: Mutex<Option<Asked>>,
+}
+
+/// When the provider was last asked for its addresses, on the monotonic clock, and what it answered.
+struct Asked {
+    at: Duration,
+    addresses: Result<Addresses, NotSignedIn>,
 }
 
 #[derive(Deserialize)]
@@ -123,13 +134,19 @@ impl Provider {
         format!("{}/sign-in/return", self.settings.public_url.trim_end_matches('/'))
     }
 
-    /// Where the person signs in.
+    /// Where the person signs in. `now` is of the monotonic clock.
     ///
     /// # Errors
     /// The provider cannot be asked for its addresses.
-    pub(crate) async fn authorization(&self, state: &str, nonce: &str, verifier: &str) -> Result<String, Problem> {
-        let endpoint = self.addresses().await?.authorization_endpoint;
-        let mut address = Url::parse(&endpoint).map_err(|_| refused())?;
+    pub(crate) async fn authorization(
+        &self,
+        state: &str,
+        nonce: &str,
+        verifier: &str,
+        now: Duration,
+    ) -> Result<String, NotSignedIn> {
+        let endpoint = self.addresses(now).await?.authorization_endpoint;
+        let mut address = Url::parse(&endpoint).map_err(|_| NotSignedIn::Refused)?;
         let challenge = digest::digest(&digest::SHA256, verifier.as_bytes());
         address
             .query_pairs_mut()
@@ -144,13 +161,18 @@ impl Provider {
         Ok(address.into())
     }
 
-    /// Exchanges a code for the person's claims.
+    /// Exchanges a code for the person's claims. The times are Unix seconds, and that of the monotonic clock.
     ///
     /// # Errors
-    /// `not_allowed`: the provider refuses the code, or its ID token is not for this sign-in. `unavailable`: the
-    /// provider does not answer.
-    pub(crate) async fn redeem(&self, code: &str, verifier: &str, nonce: &str, now: i64) -> Result<Identity, Problem> {
-        let addresses = self.addresses().await?;
+    /// The provider refuses the code, its ID token is not for this sign-in, or it does not answer.
+    pub(crate) async fn redeem(
+        &self,
+        code: &str,
+        verifier: &str,
+        nonce: &str,
+        (now, monotonic): (i64, Duration),
+    ) -> Result<Identity, NotSignedIn> {
+        let addresses = self.addresses(monotonic).await?;
         let return_address = self.return_address();
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -174,7 +196,7 @@ impl Provider {
                 status = answer.status().as_u16(),
                 "the identity provider refused a code"
             );
-            return Err(refused());
+            return Err(NotSignedIn::Refused);
         }
         let tokens: TokenAnswer = answer.json().await.map_err(unreachable)?;
         let keys: JwkSet = self
@@ -186,7 +208,9 @@ impl Provider {
             .json()
             .await
             .map_err(unreachable)?;
-        let claims = self.check(&tokens.id_token, &keys, nonce, now).ok_or_else(refused)?;
+        let claims = self
+            .check(&tokens.id_token, &keys, nonce, now)
+            .ok_or(NotSignedIn::Refused)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         let roles = match claims.get(&self.settings.roles_claim) {
             Some(Value::Array(roles)) => roles
@@ -230,11 +254,27 @@ impl Provider {
         (is_fresh && claims.get("nonce")?.as_str()? == nonce).then_some(claims)
     }
 
-    async fn addresses(&self) -> Result<Addresses, Problem> {
-        let mut known = self.addresses.lock().await;
-        if let Some(addresses) = &*known {
-            return Ok(addresses.clone());
+    async fn addresses(&self, now: Duration) -> Result<Addresses, NotSignedIn> {
+        let mut asked = self.addresses.lock().await;
+        if let Some(known) = &*asked {
+            let lasts = if known.addresses.is_ok() {
+                KNOWN_FOR
+            } else {
+                LEFT_ALONE_FOR
+            };
+            if now.saturating_sub(known.at) < lasts {
+                return known.addresses.clone();
+            }
         }
+        let addresses = self.discover().await;
+        *asked = Some(Asked {
+            at: now,
+            addresses: addresses.clone(),
+        });
+        addresses
+    }
+
+    async fn discover(&self) -> Result<Addresses, NotSignedIn> {
         let issuer = self.settings.issuer.trim_end_matches('/');
         let address = format!("{issuer}/.well-known/openid-configuration");
         let answer = self.http.get(address).send().await.map_err(unreachable)?;
@@ -242,19 +282,14 @@ impl Provider {
         // A provider that names another issuer is not the configured one (Discovery 1.0 §4.3).
         if found.issuer != self.settings.issuer {
             tracing::error!("the identity provider names another issuer than the configured one");
-            return Err(refused());
+            return Err(NotSignedIn::Refused);
         }
-        *known = Some(found.clone());
         Ok(found)
     }
 }
 
-fn unreachable(error: reqwest::Error) -> Problem {
+fn unreachable(error: reqwest::Error) -> NotSignedIn {
     // The error may contain an address with a code.
     tracing::warn!(error = %error.without_url(), "the identity provider does not answer as expected");
-    Problem::new(Code::Unavailable, "the identity provider does not answer")
-}
-
-fn refused() -> Problem {
-    Problem::new(Code::NotAllowed, "the identity provider did not confirm the sign-in")
+    NotSignedIn::Unreachable
 }

@@ -121,9 +121,7 @@ class Camera {
         const picture = canvas.getContext("2d", { willReadFrequently: true });
         picture?.drawImage(this.video, 0, 0);
         const pixels = picture?.getImageData(0, 0, width, height);
-        for (const text of pixels ? await decode(pixels, "fast") : []) {
-          this.hand({ text, live: true });
-        }
+        this.take(pixels ? await decode(pixels, "fast") : [], true);
       }
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     }
@@ -141,14 +139,25 @@ class Camera {
     }
     try {
       const decode = await loadDecoder();
-      const [text] = await decode(file, "thorough");
-      if (text === undefined) {
+      const texts = await decode(file, "thorough");
+      if (texts.length === 0) {
         this.speaker.show("no-code");
-      } else {
-        this.hand({ text, live: false });
       }
+      this.take(texts, false);
     } catch {
       this.speaker.show("unsupported");
+    }
+  }
+
+  /** Of two codes none is chosen: nobody would know whose the verdict is. */
+  private take(texts: readonly string[], live: boolean): void {
+    const [text] = texts;
+    const several = live ? "several-in-sight" : "several";
+    if (texts.length > 1) {
+      this.speaker.show(several);
+    } else if (text !== undefined) {
+      this.speaker.hide(several);
+      this.hand({ text, live });
     }
   }
 

@@ -2,6 +2,7 @@
 
 import { isReachable, setConnection } from "../lib/connection";
 import { each } from "../lib/island";
+import { submit } from "../lib/submit";
 
 const PING_TIMEOUT_MS = 2_000;
 /** A submit button works again after this time if the page is still there, as after a download. */
@@ -44,6 +45,26 @@ export function goOn(): void {
       }
     };
     setTimeout(() => void go(), (Number(element.dataset["goAfter"]) || 1) * 1000);
+  });
+}
+
+/**
+ * `form[data-send-after]` is sent again after so many seconds, once the server is reached: the outcome of its act is not
+ * known, and the same command id does nothing twice.
+ */
+export function sendAgain(): void {
+  each("send-after", "form[data-send-after]", (element) => {
+    if (!(element instanceof HTMLFormElement)) {
+      return;
+    }
+    const send = async (): Promise<void> => {
+      if (await isReachable(PING_TIMEOUT_MS)) {
+        submit(element);
+      } else {
+        setTimeout(() => void send(), 1000);
+      }
+    };
+    setTimeout(() => void send(), (Number(element.dataset["sendAfter"]) || 1) * 1000);
   });
 }
 

@@ -1,4 +1,7 @@
-/** `[data-print]` prints the page and afterwards shows `[data-after-print]`; `data-print-now` prints without a click. */
+/**
+ * `[data-print]` prints the page; afterwards `[data-after-print]` is shown instead of `[data-before-print]`.
+ * `data-print-now` prints without a click.
+ */
 
 import { each } from "../lib/island";
 
@@ -18,6 +21,7 @@ function print(): void {
     delete document.body.dataset["hold"];
     const question = document.querySelector<HTMLElement>("[data-after-print]");
     if (question) {
+      document.querySelectorAll<HTMLElement>("[data-before-print]").forEach((step) => (step.hidden = true));
       question.hidden = false;
       question.focus();
     }

@@ -7,16 +7,22 @@ prepareZXingModule({
   overrides: { locateFile: () => new URL(wasmPath, import.meta.url).href },
 });
 
-/** Returns the texts of the codes in a picture. "thorough" also turns, inverts and shrinks it: for a single picture. */
+/** Enough to know that a picture shows several codes. */
+const MOST_SYMBOLS = 2;
+
+/**
+ * Returns the texts of the codes in a picture, each once. "thorough" also turns, inverts and shrinks it: for a single
+ * picture.
+ */
 export async function decode(picture: ImageData | Blob, effort: "fast" | "thorough"): Promise<string[]> {
   const thorough = effort === "thorough";
   const found = await readBarcodes(picture, {
     formats: ["QRCode"],
-    maxNumberOfSymbols: 1,
+    maxNumberOfSymbols: MOST_SYMBOLS,
     tryHarder: thorough,
     tryRotate: true,
     tryInvert: thorough,
     tryDownscale: true,
   });
-  return found.filter(({ isValid }) => isValid).map(({ text }) => text);
+  return [...new Set(found.filter(({ isValid }) => isValid).map(({ text }) => text))];
 }

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use citycode_access_records::Table;
+use citycode_access_records::jetstream as pages;
 use citycode_assertion_uses::jetstream as uses;
 use citycode_query_stream::jetstream as queries;
 use serde_json::{Value, json};
@@ -20,6 +22,7 @@ pub(super) enum Group {
     Vault,
     Scans,
     Queries,
+    Pages,
 }
 
 impl Group {
@@ -32,6 +35,7 @@ impl Group {
             Self::Vault => "vault",
             Self::Scans => "scans",
             Self::Queries => "queries",
+            Self::Pages => "pages",
         }
     }
 
@@ -42,6 +46,7 @@ impl Group {
             Self::Vault => "VAULT",
             Self::Scans => "SCANS",
             Self::Queries => "QUERIES",
+            Self::Pages => "PAGES",
         }
     }
 }
@@ -94,7 +99,7 @@ impl Streams {
 /// The group of a provisioned stream, or the reason why a stream is foreign.
 fn classify(account: &str, name: &str, config: &Value, today: i64) -> Result<Group, &'static str> {
     let (group, subjects) = provisioned(name, config, today).ok_or("its name is not one of a provisioned stream")?;
-    let has_accounts = [Group::Log, Group::Vault, Group::Scans, Group::Queries]
+    let has_accounts = [Group::Log, Group::Vault, Group::Scans, Group::Queries, Group::Pages]
         .iter()
         .any(|group| group.account() == account);
     if has_accounts && group.account() != account {
@@ -156,6 +161,15 @@ fn provisioned(name: &str, config: &Value, today: i64) -> Option<(Group, Value)>
         queries::STREAM => Some((Group::Queries, json!([queries::SUBJECT]))),
         queries::KEYS => Some((Group::Queries, json!([queries::KEY_SUBJECTS]))),
         "CC_SCAN_KEYS" => Some((Group::Scans, json!(["cc.scankey.v1.*"]))),
+        // The subjects contain the id of the records, which is not known here.
+        _ if name.starts_with("CC_ACCESS_") => {
+            let table = Table::ALL
+                .into_iter()
+                .find(|table| pages::stream_name(*table) == name)?;
+            let subjects = config["subjects"].as_array()?.iter().map(Value::as_str);
+            let subjects = subjects.collect::<Option<Vec<_>>>()?;
+            pages::is_subjects_of(table, &subjects).then(|| (Group::Pages, config["subjects"].clone()))
+        }
         _ => day("CC_SCANS_", "cc.scan.v1").or_else(|| day("CC_REGISTERED_", "cc.reg.v1")),
     }
 }
@@ -205,6 +219,12 @@ mod tests {
                 subjects(&["$O.CC_LOG_SEGMENTS.C.>", "$O.CC_LOG_SEGMENTS.M.>"]),
                 Group::Segments,
             ),
+            (
+                "PAGES",
+                "CC_ACCESS_ENDED_SESSIONS",
+                subjects(&["cc.access.v1.0123456789abcdef0123456789abcdef.ended_sessions.*"]),
+                Group::Pages,
+            ),
             ("VAULT", "KV_CC_VAULT", subjects(&["$KV.CC_VAULT.>"]), Group::Vault),
             ("SCANS", "CC_SCAN_KEYS", subjects(&["cc.scankey.v1.*"]), Group::Scans),
             (
@@ -247,6 +267,22 @@ mod tests {
                 ),
             ),
             ("LOG", "CC_ASSERTION_USES", subjects(&["cc.assertion.v1.*.*"])),
+            ("PAGES", "CC_ACCESS_DEVICES", subjects(&["cc.access.v1.*.devices.*"])),
+            (
+                "PAGES",
+                "CC_ACCESS_OTHER",
+                subjects(&["cc.access.v1.0123456789abcdef0123456789abcdef.other.*"]),
+            ),
+            (
+                "PAGES",
+                "CC_ACCESS_DEVICES",
+                subjects(&["cc.access.v1.0123456789abcdef0123456789abcdef.pairings.*"]),
+            ),
+            (
+                "LOG",
+                "CC_ACCESS_DEVICES",
+                subjects(&["cc.access.v1.0123456789abcdef0123456789abcdef.devices.*"]),
+            ),
             (
                 "VAULT",
                 "KV_CC_VAULT",

@@ -52,11 +52,13 @@ impl PublishedLog {
     /// # Errors
     /// No client can be made.
     pub(super) fn at(url: &str) -> Result<Self, reqwest::Error> {
+        Self::within(url, ANSWER_LIMIT)
+    }
+
+    /// The same with another time limit of one whole answer.
+    fn within(url: &str, limit: Duration) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            client: Client::builder()
-                .timeout(ANSWER_LIMIT)
-                .redirect(Policy::none())
-                .build()?,
+            client: Client::builder().timeout(limit).redirect(Policy::none()).build()?,
             url: url.trim_end_matches('/').to_owned(),
             runtime: Handle::current(),
         })
@@ -86,3 +88,6 @@ impl PublishedLog {
         Ok(Some(bytes))
     }
 }
+
+#[cfg(test)]
+mod tests;

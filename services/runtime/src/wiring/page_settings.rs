@@ -1,10 +1,10 @@
-//! The section `[pages]` of the settings of `citycode up`.
+//! The section `[pages]` of the settings of `citycode up` and of portals.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use citycode_domain::policy::Label;
-use citycode_pages::{Identification, KioskSettings, PrintFormat};
+use citycode_pages::{Identification, KioskSettings, PrintFormat, SignInSettings};
 use citycode_service_kit::files;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -18,8 +18,25 @@ const MIN_PIN_DIGITS: usize = 6;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PageSettings {
+    /// Host names under which browsers reach the pages, beside addresses, `localhost` and the name in
+    /// `sign_in.public_url`. Pages asked for under another name are refused.
+    pub host_names: Vec<String>,
     /// The kiosks.
     pub kiosk: KioskSection,
+}
+
+impl PageSettings {
+    /// Every configured host name.
+    pub(crate) fn names(&self, sign_in: Option<&SignInSettings>) -> Vec<String> {
+        let public = sign_in.and_then(|sign_in| sign_in.public_url.parse::<http::Uri>().ok());
+        let public = public.and_then(|url| url.host().map(str::to_owned));
+        self.host_names.iter().cloned().chain(public).collect()
+    }
+}
+
+/// Whether browsers reach the pages over TLS, as their public address says.
+pub(crate) fn is_secure(sign_in: Option<&SignInSettings>) -> bool {
+    sign_in.is_some_and(|sign_in| sign_in.public_url.starts_with("https://"))
 }
 
 /// `[pages.kiosk]`.
@@ -58,7 +75,7 @@ pub struct LabelSection {
 
 impl KioskSection {
     /// What is wrong without looking at files.
-    pub(super) fn validate(&self) -> Vec<String> {
+    pub(crate) fn validate(&self) -> Vec<String> {
         let mut errors = Vec::new();
         let format = self.print_format.as_deref().unwrap_or(PrintFormat::A4.word());
         match PrintFormat::parse(format) {
@@ -77,7 +94,7 @@ impl KioskSection {
     ///
     /// # Errors
     /// What is wrong with the files, a sentence for each.
-    pub(super) fn open(&self) -> Result<KioskSettings, Vec<String>> {
+    pub(crate) fn open(&self) -> Result<KioskSettings, Vec<String>> {
         let mut problems = Vec::new();
         let mut identification = BTreeMap::new();
         for (channel, section) in &self.identification {

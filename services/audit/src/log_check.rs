@@ -1,0 +1,184 @@
+//! The check of the whole log, and of what is compared with it: the published trees, the audit index, and the stream of
+//! queries.
+
+use std::sync::Arc;
+
+use citycode_domain::event::{Event, QueriesSealed};
+use citycode_event_store::{Partition, Position, RecordedCommit, Sequence};
+use citycode_log_folds::{events_of, query_digests_stream};
+use citycode_log_tree::check::{CheckError, Checked, check, check_with};
+use citycode_query_stream::Compared;
+use citycode_service_kit::problem::{Code, Problem};
+use citycode_wire::proto::audit::v1 as proto;
+use parking_lot::Mutex;
+
+use crate::history::{Audit, sent_position, unavailable};
+use crate::index::ComparedIndex;
+use crate::run::Observer;
+
+/// The names of the checks that this service adds to those of the log.
+const INDEX: &str = "index";
+const QUERIES: &str = "queries";
+/// Digests of queries that are compared between two reports of progress.
+const REPORT_EVERY: usize = 64;
+
+/// A digest of queries, and where it is in the log.
+type Sealed = (Position, QueriesSealed);
+
+impl Audit {
+    /// Checks the log, from a position of one partition on or the whole log. With the whole log, the audit index and the
+    /// stream of queries are compared with it.
+    ///
+    /// # Errors
+    /// `invalid_request` if the log has no such partition; `unavailable` if it cannot be read now, or the observer ends
+    /// the check.
+    pub async fn check_log(
+        &self,
+        from: Option<Position>,
+        observer: &mut dyn Observer,
+    ) -> Result<proto::CheckLogResult, Problem> {
+        if from.is_some_and(|from| from.partition.0 >= self.store.layout().partitions()) {
+            return Err(Problem::new(Code::InvalidRequest, "the log has no such partition"));
+        }
+        let report = |commits| {
+            observer.progress(proto::AuditProgress {
+                commits,
+                ..proto::AuditProgress::default()
+            })
+        };
+        let (store, trees) = (Arc::clone(&self.store), self.trees.clone());
+        if from.is_some() {
+            return check(store, trees, from, report)
+                .await
+                .map(sent)
+                .map_err(|error| failed(&error));
+        }
+        let visited = Arc::new(Visited {
+            // The index is read as of now; the log, whose end is read later, reaches at least as far.
+            index: self
+                .index
+                .compare(store.layout())
+                .map_err(|error| unavailable(&error))?,
+            sealed: Mutex::default(),
+        });
+        let visiting = Arc::clone(&visited);
+        let visit = Arc::new(move |commit: &RecordedCommit| visiting.add(commit));
+        let checked = check_with(store, trees, None, visit, report).await;
+        let mut result = sent(checked.map_err(|error| failed(&error))?);
+        // All tasks of the check have ended.
+        let Visited { index, sealed } = Arc::into_inner(visited).ok_or_else(Problem::internal)?;
+        let mut sealed = sealed.into_inner();
+        sealed.sort_by_key(|(position, _)| *position);
+        let faults = tokio::task::spawn_blocking(move || index.end()).await;
+        let faults = faults.map_err(|_| Problem::internal())?;
+        for fault in faults.map_err(|error| unavailable(&error))? {
+            let what = format!(
+                "{}; stop the service, delete the index, and start it: the index is rebuilt",
+                fault.what
+            );
+            result.faults.push(fault_of(INDEX, first_of(fault.partition), 1, what));
+        }
+        self.check_queries(&sealed, &mut result, observer).await?;
+        Ok(result)
+    }
+
+    /// Compares the stream of queries with its digests in the log.
+    async fn check_queries(
+        &self,
+        sealed: &[Sealed],
+        result: &mut proto::CheckLogResult,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Problem> {
+        let Some(queries) = &self.queries else { return Ok(()) };
+        let mut first: Option<proto::LogFault> = None;
+        for (number, (position, digest)) in sealed.iter().enumerate() {
+            let last = digest.first + u64::from(digest.count) - 1;
+            let compared = queries.compare(digest).await.map_err(|error| unavailable(&error))?;
+            let what = match compared {
+                Compared::Same => {
+                    result.queries += u64::from(digest.count);
+                    continue;
+                }
+                Compared::Missing(missing) => format!("query {missing} is missing"),
+                Compared::Changed => {
+                    format!(
+                        "the queries {} to {last} are not those whose digest is in the log",
+                        digest.first
+                    )
+                }
+            };
+            // As for other checks, the first fault stands for all.
+            first.get_or_insert_with(|| fault_of(QUERIES, *position, 0, what)).count += 1;
+            if number % REPORT_EVERY == 0 {
+                let commits = result.commits;
+                observer.report(proto::AuditProgress {
+                    commits,
+                    ..proto::AuditProgress::default()
+                })?;
+            }
+        }
+        result.faults.extend(first);
+        Ok(())
+    }
+}
+
+/// What is collected while the log is read.
+struct Visited {
+    index: ComparedIndex,
+    sealed: Mutex<Vec<Sealed>>,
+}
+
+impl Visited {
+    fn add(&self, commit: &RecordedCommit) {
+        self.index.add(commit);
+        if commit.commit.stream != query_digests_stream() {
+            return;
+        }
+        for event in events_of(commit).unwrap_or_default() {
+            if let Event::QueriesSealed(digest) = event {
+                self.sealed.lock().push((commit.position, digest));
+            }
+        }
+    }
+}
+
+fn failed(error: &CheckError) -> Problem {
+    match error {
+        CheckError::Cancelled => Problem::new(Code::Unavailable, "the check was cancelled"),
+        error => unavailable(error),
+    }
+}
+
+fn first_of(partition: Partition) -> Position {
+    Position {
+        partition,
+        sequence: Sequence(1),
+    }
+}
+
+fn fault_of(check: &str, first: Position, count: u64, detail: String) -> proto::LogFault {
+    proto::LogFault {
+        check: check.to_owned(),
+        position: Some(sent_position(first)),
+        count,
+        detail,
+    }
+}
+
+fn sent(checked: Checked) -> proto::CheckLogResult {
+    let checkpoints = checked.checkpoints.iter();
+    let checkpoints = checkpoints.map(|(partition, head)| proto::ComparedCheckpoint {
+        partition: u32::from(partition.0),
+        size: head.size,
+        root: head.root.to_string(),
+    });
+    let faults = checked.faults.iter();
+    let faults = faults.map(|fault| fault_of(fault.kind.name(), fault.first, fault.count, fault.what.clone()));
+    proto::CheckLogResult {
+        commits: checked.commits,
+        compared: checked.compared,
+        checkpoints: checkpoints.collect(),
+        faults: faults.collect(),
+        queries: 0,
+    }
+}
