@@ -7,7 +7,7 @@ use citycode_testkit::{IdNumbers, eventually};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use crate::city::{City, registers};
+use crate::city::{City, DEADLINE, issuer, registers};
 use crate::vault_rollback::{delete_stream, is_refused, issuer_is_refused, succeeds};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -122,11 +122,11 @@ async fn a_lost_log_is_recreated_beside_its_vault_and_no_old_code_is_valid() {
 
     let anew = format!("log={}", lost.trim());
     refused(&city, &["--begin-anew", &anew], &["the part `log` is not lost"]).await;
-    survives_its_archive(&city, &made, &new).await;
+    survives_its_archive(&city, &made).await;
 }
 
 /// An archive of the new log names the lost one too, so that the parts fit to the log that is restored from it.
-async fn survives_its_archive(city: &City, made: &Value, code: &Value) {
+async fn survives_its_archive(city: &City, made: &Value) {
     let archive = city.folder.path().join("archive").display().to_string();
     let (servers, monitor) = (city.urls()[0].clone(), city.server().monitor_url());
     let copy = async |command: &str, from: &str, to: &str| {
@@ -153,9 +153,6 @@ async fn survives_its_archive(city: &City, made: &Value, code: &Value) {
     for key in ["log_id", "replaces"] {
         assert_eq!(restored[key], made[key]);
     }
-    let life = city.start_all("-anew").await;
-    is_decided(city, life.portal.url(), code, "admit").await;
-    life.stop().await;
 }
 
 /// With the accounts of `secrets`: the users of a new city suffice.
@@ -163,10 +160,8 @@ async fn survives_its_archive(city: &City, made: &Value, code: &Value) {
 async fn the_users_of_a_city_may_recreate_a_lost_log() {
     let mut city = City::secured().await;
     city.provision().await;
-    let person = IdNumbers::new(42).born(date(1950, 5, 5));
-    let life = city.start_all("").await;
-    city.register(life.portal.url(), &person).await;
-    life.stop().await;
+    let issuing = city.start(&issuer(), "issuer", "").await;
+    assert!(issuing.terminate(DEADLINE).await.success());
     let lost = std::fs::read_to_string(city.state("issuer").join("log-id")).expect("it notes the log");
     // All streams but the vault are lost with the servers.
     let backup = city.folder.path().join("vault").display().to_string();
@@ -175,14 +170,8 @@ async fn the_users_of_a_city_may_recreate_a_lost_log() {
     city.move_to(empty);
     succeeds(&city, "backup", &["vault", "bring-back", "--from", &backup]).await;
     provisioned(&city, &["--begin-anew", &format!("log={}", lost.trim())]).await;
-    let life = city.start_all("-anew").await;
-    let portal = life.portal.url();
-    city.register(portal, &person).await;
-    let code = city.issue(portal, &person, "offline").await;
-    is_decided(&city, portal, &code, "admit").await;
-    for service in life.on_servers() {
-        let said = service.said();
-        assert!(!said.contains("Permissions Violation"), "{said}");
-    }
-    life.stop().await;
+    let issuing = city.start(&issuer(), "issuer-anew", "").await;
+    issuing.sigterm();
+    let (status, said) = issuing.ended(DEADLINE).await;
+    assert!(status.success() && !said.contains("Permissions Violation"), "{said}");
 }

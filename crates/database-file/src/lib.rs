@@ -38,9 +38,13 @@ pub fn prepare(path: &Path) -> Result<(), DatabaseError> {
         _ => {}
     }
     let temporary = temporary_of(path);
-    let mut options = OpenOptions::new();
     // What a crash left is begun again.
-    options.read(true).write(true).create(true).truncate(true).mode(MODE);
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(MODE);
     let file = options.open(&temporary).map_err(failed)?;
     drop(Database::builder().create_with_backend(FileBackend::new(file)?)?);
     File::open(&temporary)

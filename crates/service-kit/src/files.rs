@@ -142,12 +142,24 @@ pub fn stream_private(path: &Path, write: impl FnOnce(&mut dyn io::Write) -> io:
 /// [`FileError::Io`], with `AlreadyExists` inside if it exists.
 pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = temporary_beside(path);
-    // Unlike a rename, a link replaces nothing.
     let written = write_new(&temporary, bytes, PRIVATE_FILE_MODE)
-        .and_then(|()| std::fs::hard_link(&temporary, path).map_err(io_error("create", path)));
+        .and_then(|()| name_new(&temporary, path).map_err(io_error("create", path)));
     let _ = std::fs::remove_file(&temporary);
     written?;
     sync_parent(path)
+}
+
+/// Gives a file another name that must be free. Unlike a rename, a link replaces nothing. On a file system without hard
+/// links (link(2): EPERM), two processes that do this at the same moment are not detected.
+fn name_new(file: &Path, name: &Path) -> io::Result<()> {
+    use io::ErrorKind::{NotFound, PermissionDenied, Unsupported};
+    match std::fs::hard_link(file, name) {
+        Err(error) if matches!(error.kind(), PermissionDenied | Unsupported) => match std::fs::symlink_metadata(name) {
+            Err(missing) if missing.kind() == NotFound => std::fs::rename(file, name),
+            _ => Err(error),
+        },
+        linked => linked,
+    }
 }
 
 /// Creates a folder, and its missing parents, with mode 0700. An existing folder must be private, and owned by this

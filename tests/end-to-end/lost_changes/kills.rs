@@ -26,8 +26,8 @@ const IN_FLIGHT: u64 = 16;
 const KILLED_STARTS: u64 = 4;
 /// One kill in so many hits the first start of a new folder.
 const FIRST_STARTS: u64 = 6;
-/// The latest moment of such a kill; a start takes as long on an idle machine.
-const START_MILLIS: u64 = 800;
+/// The latest moment of such a kill; a start takes less on an idle machine.
+const START_MILLIS: u64 = 1_200;
 
 /// The people, and the calls on their behalf.
 struct Load {

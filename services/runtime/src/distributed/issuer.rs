@@ -38,12 +38,7 @@ pub(super) async fn open(
         None => on_servers.clone(),
     };
     let signing = Arc::new(SigningKeys::load(KeyFolder::open(&dependencies.state.join("keys"))?)?);
-    let names = ListNames::new(dependencies.secret("list-names.key")?);
-    let names = match dependencies.replacement() {
-        Some(log_id) => names.of_replacement(&log_id),
-        None => names,
-    };
-    let leases = Arc::new(IndexLeases::new(names));
+    let leases = Arc::new(IndexLeases::new(list_names(&dependencies)?));
     let (erasures, erased) = ErasureQueue::new();
     let register = writer::register(&dependencies, settings, surroundings, health).await?;
     let component = health.component("erasures");
@@ -95,6 +90,15 @@ pub(super) async fn open(
         tasks,
         state_lock: Some(Box::new(dependencies.state)),
         ended: Some(ended),
+    })
+}
+
+/// The names of new status lists.
+fn list_names(dependencies: &Dependencies) -> Result<ListNames, StartError> {
+    let names = ListNames::new(dependencies.secret("list-names.key")?);
+    Ok(match dependencies.replacement() {
+        Some(log_id) => names.of_replacement(&log_id),
+        None => names,
     })
 }
 
