@@ -16,20 +16,28 @@ type Damage = fn(&mut Rows, usize);
 /// The position of a commit in the middle of a partition that has a successor in its bucket.
 async fn middle_of(city: &City, partition: u16) -> Position {
     let commits = city.commits().await.into_iter();
-    let commits: Vec<_> = commits.filter(|commit| commit.position.partition.0 == partition).collect();
+    let commits: Vec<_> = commits
+        .filter(|commit| commit.position.partition.0 == partition)
+        .collect();
     let (_, later) = commits.split_at(commits.len() / 2);
     let has_successor = |commit: &&RecordedCommit| {
         let mut after = later.iter().filter(|other| other.position > commit.position);
         after.any(|other| other.bucket == commit.bucket)
     };
-    later.iter().find(has_successor).expect("a commit with a successor").position
+    later
+        .iter()
+        .find(has_successor)
+        .expect("a commit with a successor")
+        .position
 }
 
 async fn audited(city: &City, published: &Published, at: Position, damage: Damage) -> proto::RunResult {
     let path = published.log().join("log.redb");
     let sound = std::fs::read(&path).expect("the log");
     let mut rows = Rows::read(&path);
-    let row = (0..rows.rows.len()).find(|row| rows.position(*row) == at).expect("the row");
+    let row = (0..rows.rows.len())
+        .find(|row| rows.position(*row) == at)
+        .expect("the row");
     damage(&mut rows, row);
     rows.write(&path);
     let audit = Audit {
@@ -53,7 +61,9 @@ async fn an_audit_continues_after_damage_and_says_what_was_not_audited() {
         ("a removed row", 2, |rows, row| rows.remove(row)),
         ("an emptied row", 1, |rows, row| rows.rows[row].1.clear()),
         // The id of its message, in the middle of the hashed bytes.
-        ("a commit that its successor does not follow", 2, |rows, row| rows.rows[row].1[8 + 40] ^= 1),
+        ("a commit that its successor does not follow", 2, |rows, row| {
+            rows.rows[row].1[8 + 40] ^= 1
+        }),
     ];
     for (what, partition, damage) in damages {
         let from = middle_of(&city, partition).await;
@@ -67,7 +77,11 @@ async fn an_audit_continues_after_damage_and_says_what_was_not_audited() {
         );
         assert!(result.log_faults_total >= 1, "{what}: {result:?}");
         assert_eq!(result.scans, whole.scans, "{what}");
-        assert_eq!((result.differ_total, &result.differ[..]), (0, &[][..]), "{what}: {result:?}");
+        assert_eq!(
+            (result.differ_total, &result.differ[..]),
+            (0, &[][..]),
+            "{what}: {result:?}"
+        );
         let unaudited = not(&result, "damaged_log");
         assert!(unaudited > 0, "{what}: {result:?}");
         assert!(result.agree > whole.agree / 4, "{what}: {result:?}");
@@ -76,5 +90,9 @@ async fn an_audit_continues_after_damage_and_says_what_was_not_audited() {
     }
     let at = middle_of(&city, 2).await;
     let result = audited(&city, &published, at, |_, _| ()).await;
-    assert_eq!((result.unaudited.len(), result.agree), (0, whole.agree), "restored: {result:?}");
+    assert_eq!(
+        (result.unaudited.len(), result.agree),
+        (0, whole.agree),
+        "restored: {result:?}"
+    );
 }

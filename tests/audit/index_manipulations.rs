@@ -82,7 +82,10 @@ fn checked(key: (u16, u64), records: &[u8]) -> Vec<u8> {
 
 fn set_position(folder: &Path, change: impl Fn(&mut Vec<u8>)) {
     let stored = entries(folder, PROGRESS, |key, value| (key.to_owned(), value.to_vec()));
-    let (_, mut position) = stored.into_iter().find(|(key, _)| key == "position").expect("a position");
+    let (_, mut position) = stored
+        .into_iter()
+        .find(|(key, _)| key == "position")
+        .expect("a position");
     change(&mut position);
     write(folder, |transaction| {
         let mut table = transaction.open_table(PROGRESS).expect("a table");
@@ -96,7 +99,10 @@ fn changes_of_entries() -> [(&'static str, Outcome, Change); 9] {
     [
         ("a code that leads to another holder", Outcome::Found, |folder| {
             let codes = entries(folder, CODES, |code, holder| (code, holder));
-            let other = codes.iter().find(|(_, holder)| *holder != codes[0].1).expect("two holders");
+            let other = codes
+                .iter()
+                .find(|(_, holder)| *holder != codes[0].1)
+                .expect("two holders");
             write(folder, |transaction| {
                 let mut table = transaction.open_table(CODES).expect("a table");
                 table.insert(codes[0].0, other.1).expect("written");
@@ -132,7 +138,11 @@ fn changes_of_entries() -> [(&'static str, Outcome, Change); 9] {
         ("a changed effect with a recomputed check", Outcome::Found, |folder| {
             let (key, mut block) = blocks(folder).swap_remove(0);
             // The time of the first commit: the last byte of its number.
-            let at = block.iter().skip(CHECK_BYTES + 2).position(|byte| byte & 0x80 == 0).expect("a number");
+            let at = block
+                .iter()
+                .skip(CHECK_BYTES + 2)
+                .position(|byte| byte & 0x80 == 0)
+                .expect("a number");
             block[CHECK_BYTES + 2 + at] ^= 2;
             set_block(folder, key, Some(&checked(key, &block[CHECK_BYTES..])));
         }),
@@ -203,7 +213,11 @@ async fn a_manipulated_index_is_found_by_the_check_of_the_log_or_made_sound_agai
         fs::copy(file(sound.path()), file(folder.path())).expect("copied");
         change(folder.path());
         let faults = faults_of(&city, folder.path()).await;
-        let outcome = if faults.is_empty() { Outcome::Mended } else { Outcome::Found };
+        let outcome = if faults.is_empty() {
+            Outcome::Mended
+        } else {
+            Outcome::Found
+        };
         assert_eq!(outcome, expected, "{what}: {faults:?}");
         // What the check advises helps.
         if expected == Outcome::Found {

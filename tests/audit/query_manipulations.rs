@@ -66,7 +66,11 @@ async fn record_and_seal(city: &mut City) {
             city.append("query-digests", Event::QueriesSealed(sealed)).await;
         }
     }
-    assert_eq!(queries.digest_from(next).await.expect("read"), None, "all have a digest");
+    assert_eq!(
+        queries.digest_from(next).await.expect("read"),
+        None,
+        "all have a digest"
+    );
 }
 
 /// What the check of the log says of queries: the number of queries that agree, faults, and the first one's detail.
@@ -89,14 +93,26 @@ async fn a_query_that_is_removed_changed_or_moved_is_found_by_the_digests_in_the
     let changed = "the queries 1 to 7 are not those whose digest is in the log";
     // Queries that still agree, digests that do not, and what is said of the first one.
     let changes: [(&str, (u64, u64, &str), Change); 10] = [
-        ("a removed query", (2, 1, "query 4 is missing"), |records| drop(records.remove(3))),
-        ("the first query removed", (2, 1, "query 1 is missing"), |records| drop(records.remove(0))),
-        ("the last query removed", (7, 1, "query 9 is missing"), |records| drop(records.pop())),
-        ("all queries removed", (0, 2, "query 1 is missing"), Vec::clear),
-        ("a removed query, and the later ones moved up", (0, 2, changed), |records| {
-            records.remove(3);
-            (1..).zip(records.iter_mut()).for_each(|(sequence, record)| record.0 = sequence);
+        ("a removed query", (2, 1, "query 4 is missing"), |records| {
+            drop(records.remove(3))
         }),
+        ("the first query removed", (2, 1, "query 1 is missing"), |records| {
+            drop(records.remove(0))
+        }),
+        ("the last query removed", (7, 1, "query 9 is missing"), |records| {
+            drop(records.pop())
+        }),
+        ("all queries removed", (0, 2, "query 1 is missing"), Vec::clear),
+        (
+            "a removed query, and the later ones moved up",
+            (0, 2, changed),
+            |records| {
+                records.remove(3);
+                (1..)
+                    .zip(records.iter_mut())
+                    .for_each(|(sequence, record)| record.0 = sequence);
+            },
+        ),
         ("a changed name", (2, 1, changed), |records| {
             let text = String::from_utf8(records[2].1.clone()).expect("JSON");
             records[2].1 = text.replace("auditor-1", "auditor-2").into_bytes();
@@ -109,11 +125,15 @@ async fn a_query_that_is_removed_changed_or_moved_is_found_by_the_digests_in_the
             let one = std::mem::take(&mut records[1].1);
             records[1].1 = std::mem::replace(&mut records[5].1, one);
         }),
-        ("a query copied over another", (2, 1, changed), |records| records[1].1 = records[2].1.clone()),
+        ("a query copied over another", (2, 1, changed), |records| {
+            records[1].1 = records[2].1.clone()
+        }),
         ("an inserted query", (0, 2, changed), |records| {
             let copied = records[3].clone();
             records.insert(3, copied);
-            (1..).zip(records.iter_mut()).for_each(|(sequence, record)| record.0 = sequence);
+            (1..)
+                .zip(records.iter_mut())
+                .for_each(|(sequence, record)| record.0 = sequence);
         }),
     ];
     let sound = read(&file(&city));
@@ -146,5 +166,8 @@ async fn an_older_copy_of_the_stream_is_found() {
     assert_eq!(checked(&city).await, (7, 1, "query 9 is missing".to_owned()));
     let queries = city.queries();
     assert!(queries.has_from(8).await.expect("read") && !queries.has_from(9).await.expect("read"));
-    assert!(queries.list(1, 20).await.expect("a list").len() == 8, "what is there can be read");
+    assert!(
+        queries.list(1, 20).await.expect("a list").len() == 8,
+        "what is there can be read"
+    );
 }

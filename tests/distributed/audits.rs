@@ -501,10 +501,19 @@ async fn queries_that_are_removed_or_changed_on_nats_are_found_by_the_check_of_t
     assert_eq!(audited.faults_of_queries().await, ["query 2 is missing"]);
     let copied = stream.payload(3);
     stream
-        .replace(|message| Some(if message.sequence == 2 { copied.clone() } else { message.payload.to_vec() }))
+        .replace(|message| {
+            Some(if message.sequence == 2 {
+                copied.clone()
+            } else {
+                message.payload.to_vec()
+            })
+        })
         .await;
     let faults = audited.faults_of_queries().await;
-    assert!(faults[0].contains("are not those whose digest is in the log"), "{faults:?}");
+    assert!(
+        faults[0].contains("are not those whose digest is in the log"),
+        "{faults:?}"
+    );
     stream.replace(|message| Some(message.payload.to_vec())).await;
     assert_eq!(audited.faults_of_queries().await, Vec::<String>::new());
 }

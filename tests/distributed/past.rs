@@ -76,10 +76,7 @@ impl Lost {
         let name = list.rsplit('/').next().expect("a name");
         let url = format!("{}/api/v1/status-lists/{name}?time={time}", self.portal());
         let answer = reqwest::get(url).await.expect("an answer");
-        (
-            answer.status().as_u16(),
-            answer.bytes().await.expect("a body").to_vec(),
-        )
+        (answer.status().as_u16(), answer.bytes().await.expect("a body").to_vec())
     }
 
     async fn log_file(&self, path: &str) -> Option<Vec<u8>> {
@@ -119,7 +116,9 @@ async fn the_past_of_codes_lists_and_the_city_is_answered_on_nats() {
     let state = lost.city.lines(lost.portal(), "audit/state", &exact).await;
     let counted = &state.last().expect("a line")["result"]["by"];
     assert!(
-        counted.as_array().is_some_and(|groups| groups.iter().any(|group| group["state"] == "valid")),
+        counted
+            .as_array()
+            .is_some_and(|groups| groups.iter().any(|group| group["state"] == "valid")),
         "{state:?}"
     );
 
@@ -159,7 +158,11 @@ async fn the_log_is_checked_proved_and_published_on_nats() {
         all.then_some(result)
     })
     .await;
-    assert_eq!((&checked["whole"], &checked["faults"]), (&json!(true), &json!([])), "{checked}");
+    assert_eq!(
+        (&checked["whole"], &checked["faults"]),
+        (&json!(true), &json!([])),
+        "{checked}"
+    );
 
     // What everybody may read is a tree: its tiles have the root of the signed checkpoint.
     let mut leaves = 0;
@@ -178,7 +181,10 @@ async fn the_log_is_checked_proved_and_published_on_nats() {
         assert!(reader.leaf(0).is_ok());
     }
     assert!(leaves > 0);
-    assert!(lost.log_file("00/tile/entries/000").await.is_none(), "bundles are not public");
+    assert!(
+        lost.log_file("00/tile/entries/000").await.is_none(),
+        "bundles are not public"
+    );
 
     let file = lost.city.folder.path().join("died.tlog-proof");
     let question = json!({ "code_id": lost.text("code_id"), "event": "died", "purpose": "court order 12" });
@@ -187,7 +193,8 @@ async fn the_log_is_checked_proved_and_published_on_nats() {
     let keys = String::from_utf8(lost.log_file("keys").await.expect("keys")).expect("a text");
     let mut words: Vec<&OsStr> = ["log", "verify", "--output", "json"].map(OsStr::new).into();
     words.push(file.as_os_str());
-    keys.lines().for_each(|key| words.extend(["--key", key].map(OsStr::new)));
+    keys.lines()
+        .for_each(|key| words.extend(["--key", key].map(OsStr::new)));
     let said: Value = serde_json::from_slice(&citycode(&words).await).expect("JSON");
     assert_eq!(
         (&said["holds"], &said["code_id"]),

@@ -65,7 +65,10 @@ impl Town {
 async fn load(url: String, token: String, people: Vec<String>, acknowledged: Arc<AtomicUsize>) {
     let http = reqwest::Client::new();
     let post = async |path: &str, body: Value| {
-        let sent = http.post(format!("{url}/api/v1/{path}")).bearer_auth(&token).json(&body);
+        let sent = http
+            .post(format!("{url}/api/v1/{path}"))
+            .bearer_auth(&token)
+            .json(&body);
         let answer = sent.send().await.ok()?;
         let status = answer.status();
         let answer = answer.json::<Value>().await.ok()?;
@@ -76,7 +79,9 @@ async fn load(url: String, token: String, people: Vec<String>, acknowledged: Arc
     for number in 0.. {
         let person = &people[number % people.len()];
         let order = json!({ "id_number": person, "kind": "offline", "channel": "kiosk" });
-        let Some(issued) = post("issue", order).await else { return };
+        let Some(issued) = post("issue", order).await else {
+            return;
+        };
         let scan = json!({
             "place": "staffed", "device": "gate-7", "scan_id": format!("{url} {number}"), "code": issued["token"]
         });
@@ -133,7 +138,9 @@ async fn kill_9_during_audits_exports_and_publishing_changes_no_result() {
     let today = jiff::Timestamp::now();
     let town = Town {
         folder: tempfile::tempdir().expect("a folder"),
-        people: (0..PEOPLE).map(|_| numbers.aged(70, jiff::civil::date(2026, 1, 1))).collect(),
+        people: (0..PEOPLE)
+            .map(|_| numbers.aged(70, jiff::civil::date(2026, 1, 1)))
+            .collect(),
         from: (today - jiff::SignedDuration::from_hours(48)).to_string(),
         to: (today + jiff::SignedDuration::from_hours(48)).to_string(),
     };
@@ -164,9 +171,18 @@ async fn kill_9_during_audits_exports_and_publishing_changes_no_result() {
 
     // An index and trees that are made anew from the log lead to the same answers.
     server.process.kill_9().await;
-    for derived in ["audit", "log-trees/00/tile", "log-trees/00/state", "log-trees/00/places"] {
+    for derived in [
+        "audit",
+        "log-trees/00/tile",
+        "log-trees/00/state",
+        "log-trees/00/places",
+    ] {
         let path = town.data().join(derived);
-        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
         removed.unwrap_or_else(|error| panic!("{derived}: {error}"));
     }
     let server = Server::start(&town.data()).await;

@@ -89,8 +89,20 @@ async fn commands_about_the_log_survive_a_server_that_is_not_one() {
         let (url, taken) = serve(answer).await;
         let log = format!("{url}/log");
         let prove = [
-            "log", "prove", "--code-id", "00112233445566ff", "--event", "died", "--out", &proof, "--purpose", "court order 12",
-            "--server", &url, "--token", "t",
+            "log",
+            "prove",
+            "--code-id",
+            "00112233445566ff",
+            "--event",
+            "died",
+            "--out",
+            &proof,
+            "--purpose",
+            "court order 12",
+            "--server",
+            &url,
+            "--token",
+            "t",
         ];
         let commands: [&[&str]; 3] = [
             &["log", "check", "--server", &url, "--token", "t"],
@@ -105,19 +117,27 @@ async fn commands_about_the_log_survive_a_server_that_is_not_one() {
             let ended = ended.expect("it ends").expect("it runs");
             let said = talk(&ended);
             assert!(!ended.status.success(), "{answer:?} {command:?}: {said}");
-            assert!(said.starts_with("citycode: ") && said.trim().lines().count() == 1, "{answer:?}: {said}");
+            assert!(
+                said.starts_with("citycode: ") && said.trim().lines().count() == 1,
+                "{answer:?}: {said}"
+            );
             assert!(!said.contains("panicked"), "{answer:?} {command:?}: {said}");
             let taken = taken.load(Ordering::SeqCst);
             assert!(taken < MUCH, "{answer:?} {command:?}: {taken} bytes");
         }
-        assert!(!std::path::Path::new(&proof).exists(), "{answer:?}: no proof is written");
+        assert!(
+            !std::path::Path::new(&proof).exists(),
+            "{answer:?}: no proof is written"
+        );
     }
 }
 
 /// The value of a counter of the server.
 async fn counter(server: &Server, name: &str) -> f64 {
     let metrics = server.get_text("/metrics").await;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|value| value.parse().ok()).unwrap_or(0.0)
 }
 
@@ -141,7 +161,11 @@ async fn a_city_publishes_its_log_whatever_its_witnesses_answer() {
     .await;
     for partition in 0..16 {
         let checkpoint = server.get_text(&format!("/log/{partition:02}/checkpoint")).await;
-        assert_eq!(checkpoint.lines().filter(|line| line.starts_with('—')).count(), 1, "{checkpoint}");
+        assert_eq!(
+            checkpoint.lines().filter(|line| line.starts_with('—')).count(),
+            1,
+            "{checkpoint}"
+        );
     }
     server.stop().await;
 }

@@ -46,7 +46,9 @@ impl Older {
 
     async fn citycode(&self, server: &Server, words: &[&str]) -> (i32, Value) {
         let mut command = tokio::process::Command::new(binary());
-        command.args(words).args(["--output", "json", "--server", server.process.url()]);
+        command
+            .args(words)
+            .args(["--output", "json", "--server", server.process.url()]);
         command.arg("--token-file").arg(self.data().join("admin.token"));
         let ended = Process::output(&mut command).await.expect("it runs");
         let answer = serde_json::from_slice(&ended.stdout).unwrap_or_else(|_| panic!("{words:?}: {}", talk(&ended)));
@@ -85,8 +87,20 @@ async fn a_folder_from_before_audits_is_upgraded_under_load_and_its_past_is_audi
     let history = [&["history", "--code-id", code_id, "--as-of", then], &purpose[..]].concat();
     let (_, history) = older.citycode(&server, &history).await;
     let entries = history["entries"].as_array().expect("a list");
-    assert_eq!((entries.len(), &entries[0]["event"]), (1, &json!("CodeIssued")), "{history}");
-    let at = ["verify", "--place", "staffed", "--code", older.code("token"), "--at", then];
+    assert_eq!(
+        (entries.len(), &entries[0]["event"]),
+        (1, &json!("CodeIssued")),
+        "{history}"
+    );
+    let at = [
+        "verify",
+        "--place",
+        "staffed",
+        "--code",
+        older.code("token"),
+        "--at",
+        then,
+    ];
     let (_, verdict) = older.citycode(&server, &at).await;
     assert_eq!(verdict["reason"], "id_check_required", "{verdict}");
 
@@ -111,6 +125,10 @@ async fn a_folder_from_before_audits_is_upgraded_under_load_and_its_past_is_audi
     })
     .await;
     assert_eq!(result["recomputed"], result["agree"], "{result}");
-    assert_eq!((&result["missing"], &result["extra"]), (&json!(0), &json!(0)), "{result}");
+    assert_eq!(
+        (&result["missing"], &result["extra"]),
+        (&json!(0), &json!(0)),
+        "{result}"
+    );
     server.stop().await;
 }

@@ -26,4 +26,6 @@ pub use confined::Confined;
 pub use register::{RegisterFold, SystemFold};
 pub use snapshot::{identity_of, load_register};
 pub use status::FoldedStatus;
-pub use streams::{holder_of, holder_stream, keys_stream, lease_stream, policies_stream, query_digests_stream, scan_batches_stream};
+pub use streams::{
+    holder_of, holder_stream, keys_stream, lease_stream, policies_stream, query_digests_stream, scan_batches_stream,
+};

@@ -37,7 +37,11 @@ impl Cosigned {
         let stored = match signed_by(&folder.join(FILE), key) {
             Ok(stored) => stored.map(Arc::new),
             Err(why) => {
-                tracing::warn!(log = key.name(), why, "the stored cosigned checkpoint is not used: the witnesses are asked again");
+                tracing::warn!(
+                    log = key.name(),
+                    why,
+                    "the stored cosigned checkpoint is not used: the witnesses are asked again"
+                );
                 None
             }
         };

@@ -243,7 +243,11 @@ impl LogTrees {
             return;
         };
         let head = asked.unverified().head();
-        if published.signed.as_ref().is_some_and(|signed| signed.unverified().head() == head) {
+        if published
+            .signed
+            .as_ref()
+            .is_some_and(|signed| signed.unverified().head() == head)
+        {
             published.signed = Some(signed);
         }
     }

@@ -511,7 +511,10 @@ async fn a_cosigned_checkpoint_outlives_a_restart_unless_its_file_was_changed() 
     assert_eq!(sound, larger.to_bytes());
     let damages: [(&str, Vec<u8>); 3] = [
         ("truncated", sound[..sound.len() / 2].to_vec()),
-        ("of another partition", fs::read(folder.path().join("00/checkpoint")).unwrap()),
+        (
+            "of another partition",
+            fs::read(folder.path().join("00/checkpoint")).unwrap(),
+        ),
         ("emptied", Vec::new()),
     ];
     for (what, bytes) in damages {

@@ -92,7 +92,10 @@ impl QueryStore for EmbeddedQueryStore {
     async fn read(&self, from: u64, limit: usize) -> Result<Vec<Stored>, QueriesError> {
         let records = self.read_present(from, limit).await?;
         // The writer leaves no gap, also not before the first record.
-        let missing = records.iter().zip(from.max(1)..).find(|((sequence, _), expected)| sequence != expected);
+        let missing = records
+            .iter()
+            .zip(from.max(1)..)
+            .find(|((sequence, _), expected)| sequence != expected);
         match missing {
             Some((_, expected)) => Err(QueriesError::new(format_args!("the record {expected} is missing"))),
             None => Ok(records),

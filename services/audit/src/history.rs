@@ -129,7 +129,9 @@ impl Audit {
         }
         // Otherwise an index that was changed would make a code unknown.
         if !commits.iter().any(|commit| issues(commit, code_id)) {
-            return Err(unavailable(&"the index leads from a code to another holder: run `citycode log check`"));
+            return Err(unavailable(
+                &"the index leads from a code to another holder: run `citycode log check`",
+            ));
         }
         Ok(Some(commits))
     }

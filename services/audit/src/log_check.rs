@@ -45,11 +45,17 @@ impl Audit {
         };
         let (store, trees) = (&*self.store, self.trees.as_deref());
         if from.is_some() {
-            return check(store, trees, from, report).await.map(sent).map_err(|error| failed(&error));
+            return check(store, trees, from, report)
+                .await
+                .map(sent)
+                .map_err(|error| failed(&error));
         }
         let mut visited = Visited {
             // The index is read as of now; the log, whose end is read later, reaches at least as far.
-            index: self.index.compare(store.layout()).map_err(|error| unavailable(&error))?,
+            index: self
+                .index
+                .compare(store.layout())
+                .map_err(|error| unavailable(&error))?,
             sealed: Vec::new(),
         };
         let checked = check_with(store, trees, None, |commit| visited.add(commit), report).await;
@@ -58,7 +64,10 @@ impl Audit {
         let faults = tokio::task::spawn_blocking(move || index.end()).await;
         let faults = faults.map_err(|_| Problem::internal())?;
         for fault in faults.map_err(|error| unavailable(&error))? {
-            let what = format!("{}; stop the service, delete the index, and start it: the index is rebuilt", fault.what);
+            let what = format!(
+                "{}; stop the service, delete the index, and start it: the index is rebuilt",
+                fault.what
+            );
             result.faults.push(fault_of(INDEX, first_of(fault.partition), 1, what));
         }
         self.check_queries(&sealed, &mut result, observer).await?;
@@ -84,14 +93,20 @@ impl Audit {
                 }
                 Compared::Missing(missing) => format!("query {missing} is missing"),
                 Compared::Changed => {
-                    format!("the queries {} to {last} are not those whose digest is in the log", digest.first)
+                    format!(
+                        "the queries {} to {last} are not those whose digest is in the log",
+                        digest.first
+                    )
                 }
             };
             // As for other checks, the first fault stands for all.
             first.get_or_insert_with(|| fault_of(QUERIES, *position, 0, what)).count += 1;
             if number % REPORT_EVERY == 0 {
                 let commits = result.commits;
-                observer.report(proto::AuditProgress { commits, ..proto::AuditProgress::default() })?;
+                observer.report(proto::AuditProgress {
+                    commits,
+                    ..proto::AuditProgress::default()
+                })?;
             }
         }
         result.faults.extend(first);

@@ -395,7 +395,11 @@ impl Run<'_> {
         let unsealed = unsealed.count() as u64;
         if self.log.lacks_digests() {
             if unsealed > 0 {
-                *self.counts.not_recomputable.entry(DAMAGED_DIGEST.to_owned()).or_default() += unsealed;
+                *self
+                    .counts
+                    .not_recomputable
+                    .entry(DAMAGED_DIGEST.to_owned())
+                    .or_default() += unsealed;
             }
         } else {
             self.extra += unsealed;

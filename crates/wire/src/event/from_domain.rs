@@ -4,8 +4,8 @@
 use citycode_domain::event::{
     CodeIssued, CodeRef, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, ForeignMessageDeclared,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    PolicyAdopted, QueriesSealed, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, SigningKeyAdded,
-    SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
+    PolicyAdopted, QueriesSealed, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed,
+    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, Slot, StandingChanged,
 };
 use citycode_domain::ids::{HolderId, ListFacts};
 

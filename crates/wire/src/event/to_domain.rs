@@ -5,8 +5,8 @@ use bytes::Bytes;
 use citycode_domain::event::{
     CodeIssued, CodeReinstated, CodeReportedLost, CodeRevoked, CodeSuspended, Event, ForeignMessageDeclared,
     HolderErased, HolderRegistered, HolderRenamed, IndexBlockLeased, IndexRangeRevoked, ListNamesAdvanced,
-    PolicyAdopted, QueriesSealed, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, Sealed, SigningKeyAdded,
-    SigningKeyCompromised, SigningKeyRetired, StandingChanged,
+    PolicyAdopted, QueriesSealed, RelationshipEnded, RelationshipRecorded, ScanBatches, ScanBatchesSealed, Sealed,
+    SigningKeyAdded, SigningKeyCompromised, SigningKeyRetired, StandingChanged,
 };
 use citycode_domain::ids::{ListFacts, ListId};
 use citycode_domain::time::Timestamp;

@@ -203,7 +203,8 @@ pub(super) fn effects_of_partition(
     for entry in table.range(range).map_err(failed)? {
         let (key, block) = entry.map_err(failed)?;
         let whole = read_block(key.value(), block.value(), each);
-        whole.ok_or_else(|| failed("a block of its journal is damaged; delete the index, it is rebuilt from the log"))?;
+        whole
+            .ok_or_else(|| failed("a block of its journal is damaged; delete the index, it is rebuilt from the log"))?;
     }
     Ok(())
 }

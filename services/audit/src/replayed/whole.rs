@@ -29,7 +29,9 @@ impl Unsound {
 
     /// Whether something that rests on a partition up to this position is affected.
     pub(crate) fn affects(&self, position: Position) -> bool {
-        self.0.get(&position.partition).is_some_and(|(first, _)| *first <= position.sequence)
+        self.0
+            .get(&position.partition)
+            .is_some_and(|(first, _)| *first <= position.sequence)
     }
 
     /// Whether any commit of a partition is affected.
@@ -108,8 +110,7 @@ impl WholeLog {
                 Err(_) => self.broken(commit.position, before),
             }
         }
-        self.ends
-            .insert(commit.bucket, (commit.hash, commit.position.sequence));
+        self.ends.insert(commit.bucket, (commit.hash, commit.position.sequence));
         Ok(true)
     }
 
@@ -129,6 +130,7 @@ impl WholeLog {
             partition,
             sequence: before.max(Sequence(1)),
         };
-        self.unsound.note(first, format!("the chain of a bucket is broken at {at}"));
+        self.unsound
+            .note(first, format!("the chain of a bucket is broken at {at}"));
     }
 }

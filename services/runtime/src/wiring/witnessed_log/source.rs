@@ -58,10 +58,7 @@ impl PublishedLog {
     /// The same with another time limit of one whole answer.
     fn within(url: &str, limit: Duration) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            client: Client::builder()
-                .timeout(limit)
-                .redirect(Policy::none())
-                .build()?,
+            client: Client::builder().timeout(limit).redirect(Policy::none()).build()?,
             url: url.trim_end_matches('/').to_owned(),
             runtime: Handle::current(),
         })

@@ -97,10 +97,19 @@ impl Server {
         let path = request.split(' ').nth(1).and_then(|path| path.strip_prefix("/log/00/"));
         let path = path.unwrap_or_default().to_owned();
         let (of_checkpoints, of_tiles) = *self.manners.lock();
-        let manner = if path.starts_with("tile/") { of_tiles } else { of_checkpoints };
+        let manner = if path.starts_with("tile/") {
+            of_tiles
+        } else {
+            of_checkpoints
+        };
         let file = self.files.lock().get(&path).cloned();
         let Some(file) = file.filter(|_| manner != Manner::Missing) else {
-            return self.send(&mut stream, b"HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+            return self
+                .send(
+                    &mut stream,
+                    b"HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+                )
+                .await;
         };
         let head = |length: usize| {
             format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n").into_bytes()
@@ -226,12 +235,13 @@ async fn a_hostile_server_of_the_published_log_proves_nothing_and_takes_no_memor
     let server = Server::start().await;
     *server.files.lock() = published(LEAVES, 6);
     let (sound, covers, refuted) = compared(&server, LEAVES - 300, PATIENCE).await;
-    assert!(matches!(sound, Ok(Compared::Covered(head)) if head.size == LEAVES - 300), "{sound:?}");
+    assert!(
+        matches!(sound, Ok(Compared::Covered(head)) if head.size == LEAVES - 300),
+        "{sound:?}"
+    );
     assert!(covers && !refuted);
 
-    use Manner::{
-        Announced, CutOff, Endless, Failing, Garbage, Missing, Redirect, Silent, Slow, Sound, Truncated,
-    };
+    use Manner::{Announced, CutOff, Endless, Failing, Garbage, Missing, Redirect, Silent, Slow, Sound, Truncated};
     let unreadable = "the published log cannot be read";
     for (of_checkpoints, of_tiles, said) in [
         (Missing, Sound, "no witnessed checkpoint of partition 00 is published"),
@@ -255,9 +265,14 @@ async fn a_hostile_server_of_the_published_log_proves_nothing_and_takes_no_memor
     ] {
         *server.manners.lock() = (of_checkpoints, of_tiles);
         server.sent.store(0, Ordering::SeqCst);
-        let waits = [of_checkpoints, of_tiles].iter().any(|manner| matches!(manner, Slow | Silent));
+        let waits = [of_checkpoints, of_tiles]
+            .iter()
+            .any(|manner| matches!(manner, Slow | Silent));
         let error = refused(&server, if waits { IMPATIENCE } else { PATIENCE }).await;
-        assert!(error.contains(said) && !error.is_empty(), "{of_checkpoints:?} {of_tiles:?}: {error}");
+        assert!(
+            error.contains(said) && !error.is_empty(),
+            "{of_checkpoints:?} {of_tiles:?}: {error}"
+        );
         let sent = server.sent.load(Ordering::SeqCst);
         assert!(sent < MUCH, "{of_checkpoints:?} {of_tiles:?}: {sent} bytes were taken");
     }
@@ -269,7 +284,16 @@ async fn stale_and_forked_logs_are_told_apart() {
     // An old checkpoint, which was true: it covers nothing, and is no alarm.
     *server.files.lock() = published(100, 6);
     let (stale, covers, refuted) = compared(&server, LEAVES, PATIENCE).await;
-    assert!(matches!(stale, Ok(Compared::Behind { witnessed: 100, own: LEAVES })), "{stale:?}");
+    assert!(
+        matches!(
+            stale,
+            Ok(Compared::Behind {
+                witnessed: 100,
+                own: LEAVES
+            })
+        ),
+        "{stale:?}"
+    );
     assert!(!covers && !refuted);
     // The tiles of another log below a true checkpoint are not of its tree.
     let (mut files, other) = (published(LEAVES, 6), published(LEAVES, 7));
