@@ -61,7 +61,7 @@ impl Older {
 async fn load(server: &Server, people: &[Value], round: usize) -> usize {
     let mut acknowledged = 0;
     for (number, person) in people.iter().cycle().take(KILLED_AFTER).enumerate() {
-        let order = json!({ "id_number": person, "kind": "offline", "channel": "kiosk", "reissue": true });
+        let order = json!({ "id_number": person, "kind": "offline", "channel": "kiosk" });
         let issued = server.post("issue", order).await;
         let scan = json!({
             "place": "staffed", "device": "gate-7", "scan_id": format!("{round}-{number}"), "code": issued["token"]

@@ -127,6 +127,12 @@ impl Audit {
             let commit = commit.map_err(|error| unavailable(&error))?;
             commits.push(commit.ok_or_else(|| unavailable(&"the index refers to a commit that is not in the log"))?);
         }
+        // Otherwise an index that was changed would make a code unknown.
+        if !commits.iter().any(|commit| issues(commit, code_id)) {
+            return Err(unavailable(
+                &"the index leads from a code to another holder: run `citycode log check`",
+            ));
+        }
         Ok(Some(commits))
     }
 
@@ -239,6 +245,13 @@ impl Audit {
             | Event::SigningKeyCompromised(_) => None,
         }
     }
+}
+
+/// Whether a commit issues a code.
+fn issues(commit: &RecordedCommit, code_id: CodeId) -> bool {
+    let events = events_of(commit).unwrap_or_default();
+    let mut events = events.iter();
+    events.any(|event| matches!(event, Event::CodeIssued(issued) if issued.code.code_id == code_id))
 }
 
 /// A position in the form that is sent.
