@@ -1,7 +1,8 @@
-//! Tests of the pages' handlers, over a verifier that the test controls. Time is paused, so that no test
+//! Tests of the pages' handlers, over services that the test controls. Time is paused, so that no test
 //! depends on how fast the machine is.
 
 mod browser;
 mod gate;
+mod resident;
 mod staff;
 mod verifier;
