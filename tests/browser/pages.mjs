@@ -4,6 +4,7 @@
  *
  * `prepare` acts before the page is opened, `then` afterwards; both get the reader.
  */
+import { printer } from "./support/kiosk.mjs";
 import { PEOPLE } from "./support/program.mjs";
 
 const { adult, elder, parent, child, group, held } = PEOPLE;
@@ -92,6 +93,15 @@ export const PAGES = [
   { name: "kiosk-who", path: "/kiosk/who", who: "kiosk", prepare: at("/kiosk/who") },
   { name: "kiosk-codes", path: "/kiosk/codes", who: "kiosk", prepare: at("/kiosk/codes") },
   { name: "kiosk-confirm", path: "/kiosk/confirm?act=issue&kind=offline", who: "kiosk", prepare: at("/kiosk/codes") },
+  { name: "kiosk-done", path: "/kiosk/codes", who: "kiosk", prepare: async (reader) => {
+    await printer(reader);
+    await at("/kiosk/codes")(reader);
+  }, then: async (reader) => {
+    await reader.press(reader.page.locator("[data-act=issue], [data-act=reissue]").first());
+    await reader.press(reader.page.locator("main form button[type=submit]").first());
+    await reader.see("[data-result=done]");
+    await reader.look();
+  } },
   { name: "kiosk-relative", path: "/kiosk/relative", who: "kiosk", prepare: at("/kiosk/who") },
   { name: "staff", path: "/staff?place=staffed", who: "staff" },
   { name: "staff-refused", path: "/staff?place=staffed", who: "staff", then: scanning("hello") },

@@ -1,6 +1,6 @@
 /**
  * Writes a picture of every page in both languages and views: `node screenshots.mjs FOLDER [NAME…]`, with names of
- * `pages.mjs`. Pictures are taken on a phone, and in the standard view on a desktop, too.
+ * `pages.mjs`. Pictures are taken on a phone, in the standard view on a desktop, and those of machines on a kiosk, too.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -16,13 +16,14 @@ const SETTINGS = [
   { lang: "en", view: "large", size: "phone" },
   { lang: "zh", view: "standard", size: "desktop" },
   { lang: "en", view: "standard", size: "desktop", dark: true },
+  ...["zh", "en"].flatMap((lang) => ["standard", "large"].map((view) => ({ lang, view, size: "kiosk", only: /^(kiosk|gate|pair)/ }))),
 ];
 
 mkdirSync(folder, { recursive: true });
 const browser = await launch();
-for (const settings of SETTINGS) {
+for (const { only = /./, ...settings } of SETTINGS) {
   const city = await City.start();
-  for (const page of PAGES.filter(({ name }) => names.length === 0 || names.includes(name))) {
+  for (const page of PAGES.filter(({ name }) => only.test(name) && (names.length === 0 || names.includes(name)))) {
     const reader = await Reader.arrive(browser, city, { ...settings, look: false, ...page.options });
     const path = join(folder, `${page.name}.${settings.lang}.${settings.view}.${settings.size}.png`);
     try {

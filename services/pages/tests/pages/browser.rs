@@ -55,15 +55,30 @@ impl PageTokens for Tokens {
 impl Browser {
     /// A browser that has signed in as this sample device.
     pub(crate) async fn of(identity: &str) -> Self {
+        let verifier = FakeVerifier::default();
+        let routes = tonic::service::Routes::new(VerifierServiceServer::new(verifier.clone()));
+        let mut browser = Self::over(routes, verifier);
+        let signed_in = browser.post("/sign-in", &[("identity", identity)]).await;
+        assert_eq!(signed_in.status, StatusCode::SEE_OTHER);
+        browser
+    }
+
+    /// A browser that has signed in as the sample resident, over these services.
+    pub(crate) async fn of_resident(routes: tonic::service::Routes) -> Self {
+        let mut browser = Self::over(routes, FakeVerifier::default());
+        let signed_in = browser.post("/sign-in", &[("person", "0"), ("shared", "no")]).await;
+        assert_eq!(signed_in.status, StatusCode::SEE_OTHER);
+        browser
+    }
+
+    fn over(routes: tonic::service::Routes, verifier: FakeVerifier) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let records = Arc::new(EmbeddedRecords::open(&folder.path().join("records")).unwrap());
         let clock = Arc::new(ManualClock::at(UnixSeconds(START)));
-        let verifier = FakeVerifier::default();
         verifier.knows(Some(GetKnowledgeResponse {
             age_ms: Some(500),
             fresh: true,
         }));
-        let routes = tonic::service::Routes::new(VerifierServiceServer::new(verifier.clone()));
         let pages = Pages::new(PagesParts {
             clients: Clients::in_process(routes),
             policy: PolicyFile::open(None).unwrap().policy,
@@ -84,17 +99,14 @@ impl Browser {
             host_names: Vec::new(),
             secure: false,
         });
-        let mut browser = Self {
+        Self {
             verifier,
             clock,
             router: pages.unwrap().into_router(),
             records,
             _folder: folder,
             cookies: BTreeMap::new(),
-        };
-        let signed_in = browser.post("/sign-in", &[("identity", identity)]).await;
-        assert_eq!(signed_in.status, StatusCode::SEE_OTHER);
-        browser
+        }
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
