@@ -202,7 +202,7 @@ async fn sign_out_at_one_portal_ends_the_session_at_the_other(town: &Town, resid
 async fn without_the_servers_no_session_is_valid(town: &mut Town) {
     let resident = town.signed_in("zhang", "my").await;
     town.city.server_mut().kill9().await;
-    for portal in &town.portals {
+    let refusals = town.portals.iter().map(async |portal| {
         // The last proof that the records are up to date counts for a second.
         let is_unavailable = async || {
             let answer = resident.clone().get(portal, "/my").await;
@@ -211,7 +211,8 @@ async fn without_the_servers_no_session_is_valid(town: &mut Town) {
         eventually("nothing is known of the session", PATIENCE, is_unavailable).await;
         let pairing = Browser::new().post(portal, "/pair", &[("area", "staff")]).await;
         assert_eq!(pairing.status, 503, "{}", pairing.text);
-    }
+    });
+    futures::future::join_all(refusals).await;
     town.city.server_mut().restart().await;
     for portal in &town.portals {
         let goes_on = async || {
