@@ -75,6 +75,7 @@ async fn reply(mut stream: TcpStream, answer: Answer, taken: &AtomicUsize) -> st
         stream.write_all(&chunk).await?;
         taken.fetch_add(chunk.len(), Ordering::SeqCst);
     }
+    stream.shutdown().await?;
     // What the command still sends is read, so that it receives the answer and no reset.
     while stream.read(&mut request).await? > 0 {}
     Ok(())
