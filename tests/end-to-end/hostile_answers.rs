@@ -77,6 +77,7 @@ async fn reply(mut stream: TcpStream, answer: Answer, taken: &AtomicUsize) -> st
             taken.fetch_add(chunk.len(), Ordering::SeqCst);
         }
     }
+    stream.shutdown().await?;
     // What the command still sends is read, so that it receives the answer and no reset.
     while stream.read(&mut request).await? > 0 {}
     Ok(())

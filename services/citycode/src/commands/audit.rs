@@ -453,3 +453,19 @@ pub(super) fn progress_sentence(progress: &Value) -> String {
         None => format!("{} commits of the log", number("commits")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_any_more_ends_the_wait() {
+        let mut ended = stream::iter([7]);
+        assert_eq!(next_line(&mut ended).await.ok(), Some(Some(7)));
+        assert_eq!(next_line(&mut ended).await.ok(), Some(None));
+        let mut silent = stream::pending::<u8>();
+        assert!(next_line(&mut silent).await.is_err());
+    }
+}
