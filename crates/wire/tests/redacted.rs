@@ -57,6 +57,7 @@ fn r28_messages_with_a_personal_field_show_only_their_name() {
         issuer::IssuedCode,
         issuer::ReprintRequest,
         issuer::ListCodesRequest,
+        issuer::ListCodesResponse,
         issuer::ListQueriesAboutRequest,
         issuer::EraseRequest,
         issuer::RenameRequest,

@@ -27,6 +27,8 @@ export function reading(idNumber, name) {
 /** Counts what the page sends to the printer instead of opening a dialog, and says that it was printed. */
 export async function printer(reader) {
   await reader.context.addInitScript(() => {
+    // An empty page has no storage.
+    if (!location.protocol.startsWith("http")) return;
     sessionStorage.printed ??= "0";
     window.print = () => {
       sessionStorage.printed = String(Number(sessionStorage.printed) + 1);
