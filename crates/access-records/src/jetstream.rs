@@ -66,7 +66,7 @@ pub type FillRandom = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 /// Time and chance, as functions.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Environment {
     /// Unix seconds.
     pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// A clock that never steps.
@@ -107,7 +107,7 @@ struct Inner {
     client: Client,
     /// The id of the records.
     id: [u8; 16],
-    surroundings: Surroundings,
+    environment: Environment,
     limits: Limits,
     /// The newest proof of each table.
     proofs: BTreeMap<u8, Mutex<Option<Proof>>>,
@@ -128,9 +128,9 @@ impl JetStreamRecords {
     pub async fn open(
         config: &RecordsConfig,
         session_key: &[u8; 32],
-        surroundings: Surroundings,
+        environment: Environment,
     ) -> Result<Self, OpenError> {
-        Self::with_limits(config, session_key, surroundings, Limits::default()).await
+        Self::with_limits(config, session_key, environment, Limits::default()).await
     }
 
     /// As [`JetStreamRecords::open`], with other limits.
@@ -140,7 +140,7 @@ impl JetStreamRecords {
     pub async fn with_limits(
         config: &RecordsConfig,
         session_key: &[u8; 32],
-        surroundings: Surroundings,
+        environment: Environment,
         limits: Limits,
     ) -> Result<Self, OpenError> {
         let lost_connections = Arc::<AtomicU64>::default();
@@ -156,7 +156,7 @@ impl JetStreamRecords {
         Ok(Self(Arc::new(Inner {
             client,
             id,
-            surroundings,
+            environment,
             limits,
             proofs: proofs.into(),
             lost_connections,

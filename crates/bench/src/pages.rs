@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
-use citycode_runtime::up::{Settings, Surroundings, System};
+use citycode_runtime::up::{Environment, Settings, System};
 use citycode_service_kit::clock::SystemClock;
 use citycode_service_kit::entropy::OsEntropy;
 use citycode_service_kit::serve::Listener;
@@ -76,11 +76,11 @@ async fn measure(report: &mut Report, scale: Scale) -> Result<()> {
         demo: true,
         ..Settings::default()
     };
-    let surroundings = Surroundings {
+    let environment = Environment {
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(OsEntropy),
     };
-    let system = System::start(settings, surroundings).await?;
+    let system = System::start(settings, environment).await?;
     let own = format!("http://{}", system.address);
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

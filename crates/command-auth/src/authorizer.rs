@@ -124,7 +124,7 @@ impl Authorizer {
         match self.clock.trust() {
             ClockTrust::Trusted => Ok(Timestamp(self.clock.now().0)),
             ClockTrust::SteppedBack { by_seconds } => {
-                if let Some(unreported) = STEPPED_BACK.trouble("the wall clock stepped back") {
+                if let Some(unreported) = STEPPED_BACK.failed("the wall clock stepped back") {
                     tracing::error!(
                         by_seconds,
                         unreported,

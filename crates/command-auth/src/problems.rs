@@ -50,7 +50,7 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
         ),
         ExecuteError::Confined(position) => {
             // The position is logged for operators but not returned: it reveals the person's partition.
-            if let Some(unreported) = CONFINED.trouble(&position.to_string()) {
+            if let Some(unreported) = CONFINED.failed(&position.to_string()) {
                 tracing::warn!(%position, unreported, "a change was refused: a foreign message confines the bucket");
             }
             Problem::new(
@@ -61,7 +61,7 @@ pub fn problem_of_execute<R: Into<Problem>>(error: ExecuteError<R>) -> Problem {
             .with_outcome(Outcome::NotDone)
         }
         ExecuteError::NotDone(why) => {
-            if let Some(unreported) = NOT_DONE.trouble(&why.to_string()) {
+            if let Some(unreported) = NOT_DONE.failed(&why.to_string()) {
                 tracing::error!(%why, unreported, "a command was not executed");
             }
             Problem::new(
@@ -85,7 +85,7 @@ pub fn problem_of_catch_up(error: &ExecuteError<std::convert::Infallible>) -> Pr
 /// The problem of a vault that cannot answer.
 #[must_use]
 pub fn problem_of_vault(error: &VaultError) -> Problem {
-    if let Some(unreported) = NO_VAULT.trouble(&error.to_string()) {
+    if let Some(unreported) = NO_VAULT.failed(&error.to_string()) {
         tracing::error!(%error, unreported, "the vault does not answer");
     }
     Problem::new(Code::Unavailable, "the register of persons cannot be reached")

@@ -162,7 +162,7 @@ impl Authorizer {
 }
 
 fn unavailable(error: &citycode_assertion_uses::Unavailable) -> Problem {
-    if let Some(unreported) = NO_REGISTER.trouble(&error.to_string()) {
+    if let Some(unreported) = NO_REGISTER.failed(&error.to_string()) {
         tracing::error!(%error, unreported, "the register of used assertions does not answer: assertions are refused");
     }
     Problem::new(

@@ -98,7 +98,7 @@ impl Publishing {
                 Err(error) => {
                     metrics::counter!("citycode_log_segment_failures_total").increment(1);
                     let now = self.publisher.clock.monotonic();
-                    if let Some(unreported) = repeated.trouble(&error.to_string(), now) {
+                    if let Some(unreported) = repeated.failed(&error.to_string(), now) {
                         tracing::warn!(%error, unreported, "log segments were not written; readers read the log");
                     }
                 }

@@ -1,7 +1,7 @@
 //! Rate limiting of log lines about a repeated failure.
 //!
 //! A loop that retries every few seconds, and fails each time for the same reason, would fill the log with one line and
-//! hide all others. It calls [`Repeated::trouble`] after each failure, which returns whether to log it, with growing
+//! hide all others. It calls [`Repeated::failed`] after each failure, which returns whether to log it, with growing
 //! pauses between, and [`Repeated::over`] after a success.
 
 use std::sync::LazyLock;
@@ -59,9 +59,9 @@ impl RepeatedInCalls {
         }
     }
 
-    /// As [`Repeated::trouble`], at the current time.
-    pub fn trouble(&self, reason: &str) -> Option<u64> {
-        self.repeated.trouble(reason, self.clock.monotonic())
+    /// As [`Repeated::failed`], at the current time.
+    pub fn failed(&self, reason: &str) -> Option<u64> {
+        self.repeated.failed(reason, self.clock.monotonic())
     }
 }
 
@@ -74,7 +74,7 @@ impl Repeated {
 
     /// Records a failure at `now` of a monotonic clock. If it is to be logged, returns how many failures were not
     /// logged since the last report.
-    pub fn trouble(&self, reason: &str, now: Duration) -> Option<u64> {
+    pub fn failed(&self, reason: &str, now: Duration) -> Option<u64> {
         let mut last = self.last.lock();
         let lasts = |known: &&mut Last| now.saturating_sub(known.occurred) < OVER_AFTER;
         let Some(known) = last.as_mut().filter(lasts) else {
@@ -123,7 +123,7 @@ mod tests {
         let repeated = Repeated::default();
         let reported: Vec<u64> = (0..6 * 3_600)
             .step_by(5)
-            .filter(|second| repeated.trouble("the disk is full", at(*second)).is_some())
+            .filter(|second| repeated.failed("the disk is full", at(*second)).is_some())
             .collect();
         assert_eq!(reported[..5], [0, 60, 180, 420, 900]);
         let pauses: Vec<u64> = reported.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -136,18 +136,18 @@ mod tests {
     #[test]
     fn a_report_counts_what_was_not_reported_and_another_reason_is_reported_soon() {
         let repeated = Repeated::default();
-        assert_eq!(repeated.trouble("a", at(0)), Some(0));
-        assert_eq!(repeated.trouble("a", at(5)), None);
+        assert_eq!(repeated.failed("a", at(0)), Some(0));
+        assert_eq!(repeated.failed("a", at(5)), None);
         assert_eq!(
-            repeated.trouble("b", at(9)),
+            repeated.failed("b", at(9)),
             None,
             "reasons that change each time fill no log either"
         );
-        assert_eq!(repeated.trouble("b", at(10)), Some(2));
-        assert_eq!(repeated.trouble("b", at(69)), None);
+        assert_eq!(repeated.failed("b", at(10)), Some(2));
+        assert_eq!(repeated.failed("b", at(69)), None);
         repeated.over();
-        assert_eq!(repeated.trouble("b", at(70)), Some(0));
-        assert_eq!(repeated.trouble("b", at(100)), None);
-        assert_eq!(repeated.trouble("b", at(700)), Some(0), "it was over and recurred");
+        assert_eq!(repeated.failed("b", at(70)), Some(0));
+        assert_eq!(repeated.failed("b", at(100)), None);
+        assert_eq!(repeated.failed("b", at(700)), Some(0), "it was over and recurred");
     }
 }

@@ -117,7 +117,7 @@ impl Publishing {
                     metrics::counter!("citycode_shared_snapshot_failures_total", "projection" => projection)
                         .increment(1);
                     let now = self.publisher.clock.monotonic();
-                    if let Some(unreported) = repeated.trouble(&error.to_string(), now) {
+                    if let Some(unreported) = repeated.failed(&error.to_string(), now) {
                         tracing::warn!(%error, projection, unreported, "no snapshot was published; the earlier one remains");
                     }
                 }

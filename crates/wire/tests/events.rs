@@ -59,6 +59,7 @@ fn golden_events() -> BTreeMap<&'static str, Event> {
     let mut events = issued_events();
     events.extend(deaths_and_holds());
     events.extend(other_events());
+    events.extend(audit_events());
     events.extend(list_events());
     events
 }
@@ -148,7 +149,7 @@ fn deaths_and_holds() -> [Named; 6] {
     ]
 }
 
-fn other_events() -> [Named; 11] {
+fn other_events() -> [Named; 8] {
     let (codes, guardian) = (two_codes(), holder(0xbb));
     let key_id = KeyId([1, 2, 3, 4]);
     [
@@ -201,6 +202,11 @@ fn other_events() -> [Named; 11] {
             "SigningKeyCompromised.v1",
             Event::SigningKeyCompromised(SigningKeyCompromised { key_id }),
         ),
+    ]
+}
+
+fn audit_events() -> [Named; 3] {
+    [
         (
             "PolicyAdopted.v3",
             Event::PolicyAdopted(PolicyAdopted {

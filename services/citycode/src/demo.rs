@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::client::Client;
 use crate::phone::Phone;
 use crate::picture::{IssuedCode, Painter, PictureFormat, write_presentation};
-use citycode_runtime::up::{Settings, Surroundings, System};
+use citycode_runtime::up::{Environment, Settings, System};
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::{Output, note};
 
@@ -48,11 +48,11 @@ pub(crate) async fn run(
         marks: Some(marks),
         ..Settings::default()
     };
-    let surroundings = Surroundings {
+    let environment = Environment {
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
     };
-    let system = System::start(settings, surroundings).await;
+    let system = System::start(settings, environment).await;
     let system = system.map_err(|error| Failure::local("the temporary system does not start", error, "try again"))?;
     let toured = async {
         let tour = Guide::new(&system, &out, clock, entropy).await?;

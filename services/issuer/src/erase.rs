@@ -239,7 +239,7 @@ impl ErasureQueue {
             let repeated = RepeatedInCalls::new();
             let report = |trouble: Option<&VaultError>| match trouble {
                 Some(error) => {
-                    if let Some(unreported) = repeated.trouble(&error.to_string()) {
+                    if let Some(unreported) = repeated.failed(&error.to_string()) {
                         tracing::error!(%error, unreported, "the data of an erased person or an old name could not be deleted yet; it is tried again");
                     }
                     health.not_ready(format!(

@@ -32,7 +32,7 @@ impl Issuer {
                 Ok(()) => repeated.over(),
                 Err(problem) => {
                     let detail = problem.detail();
-                    if let Some(unreported) = repeated.trouble(detail, self.authorizer.clock.monotonic()) {
+                    if let Some(unreported) = repeated.failed(detail, self.authorizer.clock.monotonic()) {
                         tracing::error!(
                             detail,
                             unreported,

@@ -198,7 +198,7 @@ impl StatusLists {
                 Ok(()) => repeated.over(),
                 Err(error) => {
                     metrics::counter!("citycode_revocation_missed_cuts_total").increment(1);
-                    if let Some(unreported) = repeated.trouble(&error.to_string(), self.clock.monotonic()) {
+                    if let Some(unreported) = repeated.failed(&error.to_string(), self.clock.monotonic()) {
                         tracing::error!(%error, unreported, "status lists were not updated; the last ones are served until they expire");
                     }
                 }

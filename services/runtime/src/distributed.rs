@@ -49,7 +49,7 @@ use tonic::service::Routes;
 use tracing::Instrument as _;
 
 use crate::wiring::snapshots::Snapshot;
-use crate::wiring::{StartError, Surroundings, snapshots, state_metrics};
+use crate::wiring::{Environment, StartError, snapshots, state_metrics};
 use citycode_terminal::failure::{self, Failure};
 use citycode_terminal::output::{Format, Output};
 use listeners::Listeners;
@@ -173,11 +173,11 @@ async fn run(role: Role, args: &ServiceArgs) -> Result<(), Failure> {
     ));
     citycode_service_kit::serve::raise_descriptor_limit();
     let stopped = Signal::from_os().map_err(|error| StartError::Signals(error).into_failure())?;
-    let surroundings = Surroundings {
+    let environment = Environment {
         clock: Arc::new(SystemClock::new()),
         entropy: Arc::new(OsEntropy),
     };
-    let served = serve(role, &settings, &surroundings, &stopped).await;
+    let served = serve(role, &settings, &environment, &stopped).await;
     if let Ok(telemetry) = telemetry {
         telemetry.shutdown().await;
     }
@@ -192,11 +192,11 @@ async fn run(role: Role, args: &ServiceArgs) -> Result<(), Failure> {
 async fn serve(
     role: Role,
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     stopped: &Signal,
 ) -> Result<(), StartError> {
     let listeners = Listeners::open(role, settings, stopped)?;
-    let opening = open(role, settings, surroundings, &listeners, stopped);
+    let opening = open(role, settings, environment, &listeners, stopped);
     let opened = tokio::select! {
         opened = opening => opened,
         () = stopped.clone().wait() => Err(StartError::Interrupted),
@@ -212,7 +212,7 @@ async fn serve(
     let every = settings.snapshot_every();
     let mut tasks = service.tasks;
     if let Some(folder) = settings.state.clone().filter(|_| role != Role::Portal) {
-        let clock = || Arc::clone(&surroundings.clock);
+        let clock = || Arc::clone(&environment.clock);
         tasks.push(tokio::spawn(state_metrics::keep_measuring(folder, clock())));
         let monitors = settings.log.monitors.clone();
         tasks.push(tokio::spawn(servers::keep_measuring(monitors, clock())));
@@ -256,16 +256,16 @@ async fn reason_to_end(ended: Option<oneshot::Receiver<VaultAgeError>>) -> Start
 async fn open(
     role: Role,
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     listeners: &Listeners,
     stopped: &Signal,
 ) -> Result<Service, StartError> {
     match role {
-        Role::Issuer => issuer::open(settings, surroundings, listeners.health(), stopped).await,
-        Role::Revocation => revocation::open(settings, surroundings, listeners.health()).await,
-        Role::Verifier => verifier::open(settings, surroundings, listeners.health()).await,
-        Role::Audit => audit::open(settings, surroundings, listeners.health()).await,
-        Role::Portal => portal::open(settings, surroundings, listeners.health()).await,
+        Role::Issuer => issuer::open(settings, environment, listeners.health(), stopped).await,
+        Role::Revocation => revocation::open(settings, environment, listeners.health()).await,
+        Role::Verifier => verifier::open(settings, environment, listeners.health()).await,
+        Role::Audit => audit::open(settings, environment, listeners.health()).await,
+        Role::Portal => portal::open(settings, environment, listeners.health()).await,
     }
 }
 

@@ -31,7 +31,7 @@ pub use settings::{Once, Settings};
 pub use stopped::StoppedSystem;
 pub use system::System;
 
-pub use crate::wiring::{StartError, Surroundings};
+pub use crate::wiring::{Environment, StartError};
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ use citycode_terminal::output::say;
 ///
 /// # Errors
 /// A [`Failure`] if it did not start.
-pub async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failure> {
+pub async fn run(args: &UpArgs, environment: Environment) -> Result<(), Failure> {
     let settings = load(args).map_err(StartError::into_failure)?;
     if args.check_config {
         settings.check_named_files().map_err(StartError::into_failure)?;
@@ -64,7 +64,7 @@ pub async fn run(args: &UpArgs, surroundings: Surroundings) -> Result<(), Failur
     raise_descriptor_limit();
     let stopped = Signal::from_os().map_err(|error| StartError::Signals(error).into_failure())?;
     let system = tokio::select! {
-        started = System::start(settings, surroundings) => started.map_err(StartError::into_failure)?,
+        started = System::start(settings, environment) => started.map_err(StartError::into_failure)?,
         () = stopped.clone().wait() => return Err(StartError::Interrupted.into_failure()),
     };
     let (address, token_file) = (system.address, system.admin_token_file.clone());

@@ -38,14 +38,14 @@ use citycode_terminal::failure::Failure;
 
 /// The sources of time and randomness with which services are started.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Environment {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
 }
 
-impl Surroundings {
+impl Environment {
     /// The randomness as a function, as engines need it.
     pub fn fill_random(&self) -> citycode_vault::FillRandom {
         let entropy = Arc::clone(&self.entropy);

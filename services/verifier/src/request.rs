@@ -340,7 +340,7 @@ impl Verifier {
         let number = self.id_number(number)?;
         self.limits.count_person(caller, &number, asked.started.monotonic)?;
         let holder = self.vault.find_evenly(&number).await.map_err(|error| {
-            if let Some(unreported) = NO_VAULT.trouble(&error.to_string()) {
+            if let Some(unreported) = NO_VAULT.failed(&error.to_string()) {
                 tracing::error!(%error, unreported, "the vault does not answer");
             }
             Problem::new(Code::Unavailable, "the register of persons cannot be reached")
@@ -386,7 +386,7 @@ impl Verifier {
                 Err(Problem::new(Code::IdempotencyKeyReused, detail))
             }
             Err(error) => {
-                if let Some(unreported) = NOT_RECORDED.trouble(&error.to_string()) {
+                if let Some(unreported) = NOT_RECORDED.failed(&error.to_string()) {
                     tracing::error!(%error, unreported, "a registration could not be recorded");
                 }
                 if answer.verdict.decision == Decision::CannotCheck {

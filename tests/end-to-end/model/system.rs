@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use citycode_domain::time::Timestamp;
-use citycode_runtime::up::{Settings, Surroundings, System};
+use citycode_runtime::up::{Environment, Settings, System};
 use citycode_service_kit::clock::{Clock as _, ManualClock, UnixSeconds};
 use citycode_service_kit::entropy::SeededEntropy;
 use citycode_testkit::{IdNumbers, eventually};
@@ -52,11 +52,11 @@ impl Running {
         numbers: Vec<String>,
         folder: Arc<tempfile::TempDir>,
     ) -> Self {
-        let surroundings = Surroundings {
+        let environment = Environment {
             clock: Arc::clone(&clock) as _,
             entropy: Arc::clone(&entropy) as _,
         };
-        let system = System::start(settings.clone(), surroundings).await.expect("it starts");
+        let system = System::start(settings.clone(), environment).await.expect("it starts");
         let token = std::fs::read_to_string(&system.admin_token_file).expect("the admin's token");
         let running = Self {
             system,

@@ -72,7 +72,7 @@ impl Inner {
         }
         loop {
             let proof = Proof {
-                sent: (self.surroundings.monotonic)(),
+                sent: (self.environment.monotonic)(),
                 connection: self.lost_connections.load(Ordering::SeqCst),
             };
             match publish(&self.client, self.subject(table, NOW), HeaderMap::new(), Bytes::new()).await {
@@ -91,7 +91,7 @@ impl Inner {
     /// Whether a proof is not older than `age`, and of the present connection: after a reconnection, another server may
     /// lead to a leader that was cut off.
     fn is_within(&self, age: Duration, proof: &Proof) -> bool {
-        let now = (self.surroundings.monotonic)();
+        let now = (self.environment.monotonic)();
         now.saturating_sub(proof.sent) < age && proof.connection == self.lost_connections.load(Ordering::SeqCst)
     }
 

@@ -25,13 +25,13 @@ impl Inner {
     /// The message to write now, and its headers without the expectation.
     fn message(&self, entry: Entry<'_>) -> (Message, HeaderMap) {
         let mut write = [0; 16];
-        (self.surroundings.fill_random)(&mut write);
+        (self.environment.fill_random)(&mut write);
         let message = Message {
             write,
             expires_at: entry.expires_at,
             value: entry.value.to_vec(),
         };
-        let left = entry.expires_at.saturating_sub((self.surroundings.now)());
+        let left = entry.expires_at.saturating_sub((self.environment.now)());
         let kept = u64::try_from(left)
             .unwrap_or(0)
             .saturating_add(self.limits.kept_after_expiry.as_secs())

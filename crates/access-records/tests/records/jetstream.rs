@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use citycode_access_records::jetstream::{
-    JetStreamRecords, Limits, OpenError, RecordsConfig, Surroundings, provision, stream_name,
+    Environment, JetStreamRecords, Limits, OpenError, RecordsConfig, provision, stream_name,
 };
 use citycode_access_records::{AccessRecords, Entry, Table};
 use citycode_jetstream::Connection;
@@ -26,10 +26,10 @@ fn config(urls: Vec<String>, replicas: u8) -> RecordsConfig {
     }
 }
 
-fn surroundings() -> Surroundings {
+fn environment() -> Environment {
     let clock = Arc::new(SystemClock::new());
     let monotonic = Arc::clone(&clock);
-    Surroundings {
+    Environment {
         now: Arc::new(move || clock.now().0),
         monotonic: Arc::new(move || monotonic.monotonic()),
         fill_random: Arc::new(|bytes| OsEntropy.fill(bytes)),
@@ -54,7 +54,7 @@ async fn provisioned() -> NatsServer {
 }
 
 async fn opened(url: String) -> JetStreamRecords {
-    let opened = JetStreamRecords::open(&config(vec![url], 1), &KEY, surroundings()).await;
+    let opened = JetStreamRecords::open(&config(vec![url], 1), &KEY, environment()).await;
     opened.unwrap()
 }
 
@@ -65,7 +65,7 @@ async fn impatient(config: &RecordsConfig) -> JetStreamRecords {
         write_within: Duration::from_secs(1),
         ..Limits::default()
     };
-    let opened = JetStreamRecords::with_limits(config, &KEY, surroundings(), limits).await;
+    let opened = JetStreamRecords::with_limits(config, &KEY, environment(), limits).await;
     opened.unwrap()
 }
 
@@ -82,7 +82,7 @@ impl City {
             ..Limits::default()
         };
         let config = config(vec![self.server.url()], 1);
-        let opened = JetStreamRecords::with_limits(&config, &KEY, surroundings(), limits).await;
+        let opened = JetStreamRecords::with_limits(&config, &KEY, environment(), limits).await;
         Arc::new(opened.unwrap())
     }
 }
@@ -132,7 +132,7 @@ async fn delete_all(server: &NatsServer) {
 async fn records_that_are_missing_mixed_or_of_another_key_are_not_used() {
     let server = NatsServer::start().await;
     let config = config(vec![server.url()], 1);
-    let open = async |key: &[u8; 32]| JetStreamRecords::open(&config, key, surroundings()).await.map(drop);
+    let open = async |key: &[u8; 32]| JetStreamRecords::open(&config, key, environment()).await.map(drop);
     assert!(matches!(open(&KEY).await, Err(OpenError::NoStream(_))));
     provision(&config, &KEY, [1; 16]).await.unwrap();
     assert!(matches!(open(&[8; 32]).await, Err(OpenError::OtherKey)));
@@ -221,7 +221,7 @@ async fn a_leader_without_the_other_servers_is_not_believed() {
     })
     .await;
     let table = Table::EndedSession;
-    let patient = JetStreamRecords::open(&config, &KEY, surroundings()).await.unwrap();
+    let patient = JetStreamRecords::open(&config, &KEY, environment()).await.unwrap();
     let records = impatient(&config).await;
     assert!(patient.create(table, b"s", until(now() + 1_000), now()).await.unwrap());
     assert!(patient.get(table, b"s", now()).await.unwrap().is_some());

@@ -39,7 +39,7 @@ fn otsu(histogram: &[u64; 256]) -> u8 {
     threshold
 }
 
-/// The pixels darker than their surroundings (Bradley and Roth, 2007), which tolerates shadows and glare.
+/// The pixels darker than their environment (Bradley and Roth, 2007), which tolerates shadows and glare.
 pub(super) fn by_surroundings(image: &GreyImage, radius: usize) -> Option<BitMatrix> {
     /// A pixel must be this many grey values darker than the mean, so that plain paper does not become noise.
     const CONTRAST: u32 = 5;

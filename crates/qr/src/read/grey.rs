@@ -117,7 +117,7 @@ impl GreyImage {
         Self { pixels, ..*self }
     }
 
-    /// Doubles the difference from the surroundings, which reverses some blur.
+    /// Doubles the difference from the environment, which reverses some blur.
     pub(super) fn sharpened(&self, radius: usize) -> Self {
         let smooth = self.smoothed(radius);
         let sharpen = |(p, mean): (&u8, &u8)| (3 * i32::from(*p) - 2 * i32::from(*mean)).clamp(0, 255) as u8;

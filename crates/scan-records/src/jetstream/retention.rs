@@ -47,7 +47,7 @@ impl Retention {
                     ROUND_EVERY
                 }
                 Err(reason) => {
-                    if let Some(unreported) = repeated.trouble(&reason, self.clock.monotonic()) {
+                    if let Some(unreported) = repeated.failed(&reason, self.clock.monotonic()) {
                         tracing::warn!(reason, unreported, "the retention of scan records does not run");
                     }
                     self.component

@@ -80,7 +80,7 @@ pub(crate) async fn run(
     entropy: Arc<dyn Entropy>,
 ) -> Result<u8, Failure> {
     match cli.command {
-        Command::Up(args) => return up::run(&args, up::Surroundings { clock, entropy }).await.map(|()| DONE),
+        Command::Up(args) => return up::run(&args, up::Environment { clock, entropy }).await.map(|()| DONE),
         Command::Demo(args) => return demo::run(&args, output, clock, entropy).await,
         Command::Completions(args) => return completions::run(&args, output).map(|()| DONE),
         Command::Secrets(args) => return secrets::run(&args, output, &clock, &entropy).map(|()| DONE),

@@ -22,7 +22,7 @@ use clap::Args;
 use serde_json::json;
 
 use citycode_runtime::wiring::following::{FollowedRegister, follow_register};
-use citycode_runtime::wiring::{StartError, Surroundings};
+use citycode_runtime::wiring::{Environment, StartError};
 use citycode_terminal::failure::Failure;
 use citycode_terminal::output::Output;
 use place::Place;
@@ -63,12 +63,12 @@ pub(super) async fn run(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<(), Failure> {
-    let surroundings = Surroundings {
+    let environment = Environment {
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
     };
-    let place = Place::open(args, &surroundings).await?;
-    let (log, followed) = fold(&place, &surroundings).await?;
+    let place = Place::open(args, &environment).await?;
+    let (log, followed) = fold(&place, &environment).await?;
     let vault = &*place.vault;
     let end = if args.revoke { End::Revoked } else { End::Suspended };
     let now = Timestamp(clock.now().0);
@@ -158,9 +158,9 @@ fn confirm(confirmed: Option<u64>, codes: &Listed) -> Result<(), Failure> {
 }
 
 /// Folds the register from the whole log, keeps following the log, and opens a writer on it.
-async fn fold(place: &Place, surroundings: &Surroundings) -> Result<(HolderLog, FollowedRegister), Failure> {
+async fn fold(place: &Place, environment: &Environment) -> Result<(HolderLog, FollowedRegister), Failure> {
     let component = HealthRegistry::new().component("log");
-    let clock = &surroundings.clock;
+    let clock = &environment.clock;
     let followed = follow_register(&place.store, &place.register, Vec::new(), None, component, clock).await;
     let followed = followed.map_err(StartError::into_failure)?;
     let progress = &followed.progress;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use citycode_access_records::jetstream::{JetStreamRecords, RecordsConfig, Surroundings, provision};
+use citycode_access_records::jetstream::{Environment, JetStreamRecords, RecordsConfig, provision};
 use citycode_jetstream::Connection;
 use citycode_pages::{KioskSettings, PageCaller, PageTokens, Pages, PagesParts, StartFor};
 use citycode_policy_file::PolicyFile;
@@ -35,12 +35,12 @@ impl PageTokens for NoTokens {
 async fn portal(config: &RecordsConfig) -> Pages {
     let clock = Arc::new(SystemClock::new());
     let (now, monotonic) = (Arc::clone(&clock), Arc::clone(&clock));
-    let surroundings = Surroundings {
+    let environment = Environment {
         now: Arc::new(move || now.now().0),
         monotonic: Arc::new(move || monotonic.monotonic()),
         fill_random: Arc::new(|bytes| OsEntropy.fill(bytes)),
     };
-    let records = JetStreamRecords::open(config, &CITY_KEY, surroundings).await.unwrap();
+    let records = JetStreamRecords::open(config, &CITY_KEY, environment).await.unwrap();
     let pages = Pages::new(PagesParts {
         clients: Clients::in_process(tonic::service::Routes::default()),
         policy: PolicyFile::open(None).unwrap().policy,

@@ -14,16 +14,16 @@ use super::settings::ServiceSettings;
 use super::{Role, Service, grpc_router};
 use crate::wiring::following::follow_index;
 use crate::wiring::log_trees::{LOG_SIGNING_KEY, publish_trees};
-use crate::wiring::{StartError, Surroundings, endpoints};
+use crate::wiring::{Environment, StartError, endpoints};
 
 pub(super) async fn open(
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
-    let dependencies = Dependencies::open(Role::Audit, settings, surroundings, health).await?;
+    let dependencies = Dependencies::open(Role::Audit, settings, environment, health).await?;
     let folder = dependencies.state.join("audit");
-    let queries = dependencies.queries(settings, surroundings)?;
+    let queries = dependencies.queries(settings, environment)?;
     let published = trees(&dependencies, settings, health).await?;
     let (trees, publishing) = published.unzip();
     let (audit, follower) = follow_index(
@@ -32,17 +32,17 @@ pub(super) async fn open(
         &dependencies.policy.policy,
         (Some(dependencies.scan_archive(settings)?), queries.clone(), trees),
         health.component("audit"),
-        &surroundings.clock,
+        &environment.clock,
     )
     .await?;
     let audit = Arc::new(audit);
-    let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
-    let mut tasks = vec![follower, dependencies.keep_scans(settings, surroundings, health)?];
+    let authenticate = endpoints::authenticate(&dependencies.tokens, &environment.clock);
+    let mut tasks = vec![follower, dependencies.keep_scans(settings, environment, health)?];
     tasks.extend(publishing);
     if let Some(queries) = queries {
         let days = dependencies.policy.policy.retention.query_days;
         let days = days.unwrap_or(settings.query_retention_days);
-        let clock = Arc::clone(&surroundings.clock);
+        let clock = Arc::clone(&environment.clock);
         tasks.push(tokio::spawn(queries.keep_retention(clock, days)));
     }
     Ok(Service {

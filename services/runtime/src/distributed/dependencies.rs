@@ -31,7 +31,7 @@ use super::scan_batches::DigestRecorder;
 use super::settings::{LOG_READERS_API, SCANS_READERS_API, Servers, ServiceSettings, VAULT_READERS_API};
 use super::state_folder::StateFolder;
 use super::{Role, policy};
-use crate::wiring::{StartError, Surroundings, measured};
+use crate::wiring::{Environment, StartError, measured};
 
 /// The file name of the secret under which the stream of queries is sealed.
 pub const QUERIES_KEY: &str = "queries.key";
@@ -76,7 +76,7 @@ impl Dependencies {
     pub(super) async fn open(
         role: Role,
         settings: &ServiceSettings,
-        surroundings: &Surroundings,
+        environment: &Environment,
         health: &HealthRegistry,
     ) -> Result<Self, StartError> {
         let state = settings.state.as_ref().expect("validated before");
@@ -87,7 +87,7 @@ impl Dependencies {
         let known = state.log_id()?;
         config.expected_log_id = known;
         config.role = role.name();
-        config.nonce_key = Some(surroundings.entropy.array());
+        config.nonce_key = Some(environment.entropy.array());
         let component = health.component("log");
         let store = loop {
             match JetStreamEventStore::open(&config).await {
@@ -105,7 +105,7 @@ impl Dependencies {
         };
         component.ready();
         state.record_log(store.log_id())?;
-        let mut log = measured(store.clone(), &surroundings.clock);
+        let mut log = measured(store.clone(), &environment.clock);
         if role.reads_segments()
             && let Some(history) = log_segments(role, settings, &*log)?
         {
@@ -150,11 +150,11 @@ impl Dependencies {
     }
 
     /// Answers the freshness probes of readers, a duty of every writer.
-    pub(super) fn answer_probes(&self, surroundings: &Surroundings) -> JoinHandle<()> {
+    pub(super) fn answer_probes(&self, environment: &Environment) -> JoinHandle<()> {
         let limit = Duration::from_millis(self.policy.policy.tightest_knowledge_age_ms());
         let spread = PATIENCE_MS.end - PATIENCE_MS.start;
-        let patience = PATIENCE_MS.start + surroundings.entropy.below(spread);
-        let clock = Arc::clone(&surroundings.clock);
+        let patience = PATIENCE_MS.start + environment.entropy.below(spread);
+        let clock = Arc::clone(&environment.clock);
         let store = Arc::clone(&self.store);
         let answers = ProbeAnswers {
             heartbeat_every: limit / HEARTBEATS_PER_LIMIT,
@@ -194,11 +194,11 @@ impl Dependencies {
         &self,
         role: Role,
         settings: &ServiceSettings,
-        surroundings: &Surroundings,
+        environment: &Environment,
         health: &HealthRegistry,
     ) -> Result<Arc<JetStreamVault>, StartError> {
         let keys = self.vault_keys(role)?;
-        let random = surroundings.fill_random();
+        let random = environment.fill_random();
         let servers = match role {
             Role::Issuer => settings.vault(),
             _ => settings.vault().of_reader(VAULT_READERS_API),
@@ -247,15 +247,15 @@ impl Dependencies {
     pub(super) async fn scan_records(
         &self,
         settings: &ServiceSettings,
-        surroundings: &Surroundings,
+        environment: &Environment,
         health: &HealthRegistry,
     ) -> Result<Arc<dyn ScanRecords>, StartError> {
         let secret = self.secret("scan-records.key")?;
         let config = self.scans_config(Role::Verifier, settings)?;
         let component = health.component("scan-records");
         loop {
-            let clock = Arc::clone(&surroundings.clock);
-            let random = surroundings.fill_random();
+            let clock = Arc::clone(&environment.clock);
+            let random = environment.fill_random();
             match JetStreamScanRecords::open(&config, &secret, random, clock, component.clone()).await {
                 Ok(records) => return Ok(Arc::new(records)),
                 Err(error) if error.may_pass() => wait_for(&component, &error).await,
@@ -277,14 +277,14 @@ impl Dependencies {
         &self,
         log: Arc<HolderLog>,
         settings: &ServiceSettings,
-        surroundings: &Surroundings,
+        environment: &Environment,
         health: &HealthRegistry,
     ) -> JoinHandle<()> {
         let recorder = DigestRecorder {
             config: self.sealed_records_config(settings).map_err(|error| error.to_string()),
             log,
             retention_days: self.scan_retention_days(settings),
-            clock: Arc::clone(&surroundings.clock),
+            clock: Arc::clone(&environment.clock),
             component: health.component("scan-digests"),
         };
         tokio::spawn(recorder.run())
@@ -295,7 +295,7 @@ impl Dependencies {
     pub(super) fn queries(
         &self,
         settings: &ServiceSettings,
-        surroundings: &Surroundings,
+        environment: &Environment,
     ) -> Result<Option<Arc<Queries>>, StartError> {
         let has_key = self.keys_folder().join(QUERIES_KEY).exists();
         let Some(servers) = settings.queries().filter(|_| has_key) else {
@@ -310,8 +310,8 @@ impl Dependencies {
             replicas: servers.replicas(),
             log_id: self.log.parts_log_id().0,
         };
-        let store = QueryStoreOnDemand::new(config, self.secret(QUERIES_KEY)?, surroundings.fill_random());
-        let entropy = Arc::clone(&surroundings.entropy);
+        let store = QueryStoreOnDemand::new(config, self.secret(QUERIES_KEY)?, environment.fill_random());
+        let entropy = Arc::clone(&environment.entropy);
         Ok(Some(Arc::new(Queries::new(Arc::new(store), entropy))))
     }
 
@@ -341,15 +341,15 @@ impl Dependencies {
     pub(super) fn keep_scans(
         &self,
         settings: &ServiceSettings,
-        surroundings: &Surroundings,
+        environment: &Environment,
         health: &HealthRegistry,
     ) -> Result<JoinHandle<()>, StartError> {
         let retention = Retention {
             config: self.scans_config(Role::Audit, settings)?,
             secrets: self.keeper_secrets()?,
             retention_days: self.scan_retention_days(settings),
-            clock: Arc::clone(&surroundings.clock),
-            random: surroundings.fill_random(),
+            clock: Arc::clone(&environment.clock),
+            random: environment.fill_random(),
             component: health.component("scan-records"),
         };
         Ok(tokio::spawn(retention.run()))

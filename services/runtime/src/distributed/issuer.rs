@@ -21,18 +21,18 @@ use super::{Role, Service, grpc_router, writer};
 use crate::wiring::erasing_vault::ErasingVault;
 use crate::wiring::policy::keep_adopted;
 use crate::wiring::query_digests::QueryDigests;
-use crate::wiring::{StartError, Surroundings, endpoints};
+use crate::wiring::{Environment, StartError, endpoints};
 
 pub(super) async fn open(
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
     stopped: &Signal,
 ) -> Result<Service, StartError> {
-    let dependencies = Dependencies::open(Role::Issuer, settings, surroundings, health).await?;
+    let dependencies = Dependencies::open(Role::Issuer, settings, environment, health).await?;
     let id_check_key = IdCheckKey::from_bytes(*dependencies.secret("id-check.key")?);
-    let on_servers = dependencies.vault(Role::Issuer, settings, surroundings, health).await?;
-    let queries = dependencies.queries(settings, surroundings)?;
+    let on_servers = dependencies.vault(Role::Issuer, settings, environment, health).await?;
+    let queries = dependencies.queries(settings, environment)?;
     let vault: Arc<dyn Vault> = match &queries {
         Some(queries) => Arc::new(ErasingVault::new(on_servers.clone(), Arc::clone(queries))),
         None => on_servers.clone(),
@@ -40,7 +40,7 @@ pub(super) async fn open(
     let signing = Arc::new(SigningKeys::load(KeyFolder::open(&dependencies.state.join("keys"))?)?);
     let leases = Arc::new(IndexLeases::new(list_names(&dependencies)?));
     let (erasures, erased) = ErasureQueue::new();
-    let register = writer::register(&dependencies, settings, surroundings, health).await?;
+    let register = writer::register(&dependencies, settings, environment, health).await?;
     let component = health.component("erasures");
     let reaches = register.snapshot.reaches();
     let age = retried(&component, || VaultAge::find(&on_servers, &dependencies.log, &reaches)).await?;
@@ -51,15 +51,15 @@ pub(super) async fn open(
         refolded,
         erasures: folded_erasures,
     };
-    let writer = writer::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
+    let writer = writer::open(&dependencies, folds, settings, environment, health, &vault).await?;
     let mut tasks = vec![
         writer.follower,
         ErasureQueue::spawn_finishing(Arc::clone(&vault), erased, component.clone()),
-        dependencies.answer_probes(surroundings),
+        dependencies.answer_probes(environment),
     ];
     wait_until_caught_up(&writer.progress, &erasures, stopped).await?;
     let folded = writer.progress.position();
-    let (clock, entropy) = (&*surroundings.clock, &*surroundings.entropy);
+    let (clock, entropy) = (&*environment.clock, &*environment.entropy);
     let settle = || age.settle(&*vault, &writer.authorizer.log, &folded, clock, entropy);
     let settled = retried(&component, settle).await?;
     let (end, ended) = oneshot::channel();
@@ -82,8 +82,8 @@ pub(super) async fn open(
         queries,
     });
     issuer.ensure_signing_key().await.map_err(StartError::FirstKey)?;
-    tasks.extend(background_tasks(&issuer, &dependencies, surroundings).await);
-    let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
+    tasks.extend(background_tasks(&issuer, &dependencies, environment).await);
+    let authenticate = endpoints::authenticate(&dependencies.tokens, &environment.clock);
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::issuer(&issuer, &authenticate)))?,
         snapshots: vec![Arc::new(mark), Arc::new(writer.snapshot)],
@@ -107,15 +107,15 @@ fn list_names(dependencies: &Dependencies) -> Result<ListNames, StartError> {
 async fn background_tasks(
     issuer: &Arc<Issuer>,
     dependencies: &Dependencies,
-    surroundings: &Surroundings,
+    environment: &Environment,
 ) -> Vec<JoinHandle<()>> {
     let (policy, log) = (dependencies.policy.clone(), Arc::clone(&issuer.authorizer.log));
-    let mut tasks = vec![keep_adopted(policy, log, Arc::clone(&surroundings.clock)).await];
+    let mut tasks = vec![keep_adopted(policy, log, Arc::clone(&environment.clock)).await];
     if let Some(queries) = &issuer.queries {
         let digests = QueryDigests {
             queries: Arc::clone(queries),
             log: Arc::clone(&issuer.authorizer.log),
-            clock: Arc::clone(&surroundings.clock),
+            clock: Arc::clone(&environment.clock),
         };
         tasks.push(tokio::spawn(digests.keep_recording()));
     }

@@ -17,7 +17,7 @@ use citycode_service_kit::health::HealthRegistry;
 use super::settings::ServiceSettings;
 use super::{Role, dependencies};
 use crate::wiring::page_settings::is_secure;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{Environment, StartError};
 
 /// The file of the key from which the key of cookies is derived.
 pub const SESSION_KEY: &str = "session.key";
@@ -27,7 +27,7 @@ pub const PAGE_TOKENS_KEY: &str = "page-tokens.key";
 /// Opens the pages over these clients, if the portal serves any; waits until their records are available.
 pub(super) async fn open(
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
     (clients, policy): (&Clients, &Arc<Policy>),
 ) -> Result<Option<Pages>, StartError> {
@@ -48,7 +48,7 @@ pub(super) async fn open(
     };
     let component = health.component("page-records");
     let records = loop {
-        match JetStreamRecords::open(&config, &city_key, of_engine(surroundings)).await {
+        match JetStreamRecords::open(&config, &city_key, of_engine(environment)).await {
             Ok(records) => break records,
             // `citycode provision` may be about to create it.
             Err(error) if error.may_pass() || matches!(error, OpenError::NoStream(_)) => {
@@ -62,12 +62,12 @@ pub(super) async fn open(
     let pages = Pages::new(PagesParts {
         clients: clients.clone(),
         policy: Arc::clone(policy),
-        tokens: Arc::new(LocalPageTokens::of_portals(authority, Arc::clone(&surroundings.clock))),
+        tokens: Arc::new(LocalPageTokens::of_portals(authority, Arc::clone(&environment.clock))),
         assertions: None,
         session_key: records.session_key(&city_key),
         records: Arc::new(records),
-        clock: Arc::clone(&surroundings.clock),
-        entropy: Arc::clone(&surroundings.entropy),
+        clock: Arc::clone(&environment.clock),
+        entropy: Arc::clone(&environment.entropy),
         fonts,
         kiosk,
         demo: Vec::new(),
@@ -78,11 +78,11 @@ pub(super) async fn open(
     pages.map(Some).map_err(StartError::SignIn)
 }
 
-fn of_engine(surroundings: &Surroundings) -> records::Surroundings {
-    let (now, monotonic) = (Arc::clone(&surroundings.clock), Arc::clone(&surroundings.clock));
-    records::Surroundings {
+fn of_engine(environment: &Environment) -> records::Environment {
+    let (now, monotonic) = (Arc::clone(&environment.clock), Arc::clone(&environment.clock));
+    records::Environment {
         now: Arc::new(move || now.now().0),
         monotonic: Arc::new(move || monotonic.monotonic()),
-        fill_random: surroundings.fill_random(),
+        fill_random: environment.fill_random(),
     }
 }

@@ -9,7 +9,7 @@ use citycode_service_kit::health::{Component, HealthRegistry};
 
 use super::settings::ServiceSettings;
 use super::{Role, Service, dependencies, pages, policy};
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{Environment, StartError};
 
 /// Period of the check which services are reachable.
 const CHECK_EVERY: Duration = Duration::from_millis(200);
@@ -19,7 +19,7 @@ const CHECKS_FOR_ALL: u32 = 15;
 
 pub(super) async fn open(
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
     let services = settings.services.clone();
@@ -34,13 +34,13 @@ pub(super) async fn open(
     services.starting("waiting for an instance of any service");
     let reporting = tokio::spawn(report_reached(reached, services));
     let policy = policy::open(settings)?.policy;
-    let pages = pages::open(settings, surroundings, health, (&clients, &policy)).await?;
+    let pages = pages::open(settings, environment, health, (&clients, &policy)).await?;
     let portal = Portal::new(PortalParts {
         clients,
         policy,
         tokens: dependencies::access(Role::Portal, settings)?,
-        clock: Arc::clone(&surroundings.clock),
-        entropy: Arc::clone(&surroundings.entropy),
+        clock: Arc::clone(&environment.clock),
+        entropy: Arc::clone(&environment.entropy),
         local_tokens: None,
         pages,
     });

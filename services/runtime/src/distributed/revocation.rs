@@ -24,32 +24,32 @@ use crate::wiring::past_lists::follow_past_lists;
 use crate::wiring::policy::keep_adopted;
 use crate::wiring::status_fold::StatusSnapshot;
 use crate::wiring::writing::publish_lists;
-use crate::wiring::{StartError, Surroundings, endpoints};
+use crate::wiring::{Environment, StartError, endpoints};
 
 pub(super) async fn open(
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
 ) -> Result<Service, StartError> {
-    let dependencies = Dependencies::open(Role::Revocation, settings, surroundings, health).await?;
+    let dependencies = Dependencies::open(Role::Revocation, settings, environment, health).await?;
     let key = SigningKey::from_seed(*dependencies.secret("status-signing.key")?);
     let vault: Arc<dyn Vault> = dependencies
-        .vault(Role::Revocation, settings, surroundings, health)
+        .vault(Role::Revocation, settings, environment, health)
         .await?;
     let folds = writer::Folds {
-        register: writer::register(&dependencies, settings, surroundings, health).await?,
+        register: writer::register(&dependencies, settings, environment, health).await?,
         refolded: Vec::new(),
         erasures: None,
     };
-    let writer = writer::open(&dependencies, folds, settings, surroundings, health, &vault).await?;
-    let fingerprints = FingerprintKey(surroundings.entropy.array());
+    let writer = writer::open(&dependencies, folds, settings, environment, health, &vault).await?;
+    let fingerprints = FingerprintKey(environment.entropy.array());
     let (kind, file) = (ProjectionKind::Status, dependencies.state.join("projections/status"));
-    let mut starting = shared_snapshot::fetch(&dependencies, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::fetch(&dependencies, settings, environment, health, kind, &file).await?;
     let layout = (dependencies.log.layout(), settings.witnessed_log.is_some());
-    let status = StatusSnapshot::open(file, dependencies.identity, fingerprints, layout, &surroundings.clock);
+    let status = StatusSnapshot::open(file, dependencies.identity, fingerprints, layout, &environment.clock);
     starting.loaded(&status.reaches());
     let progress = Progress::new(&status.reaches());
-    let lag = Lag::of("status", &surroundings.clock);
+    let lag = Lag::of("status", &environment.clock);
     let follower = spawn_follower(
         &dependencies.log,
         status.fold(),
@@ -57,7 +57,7 @@ pub(super) async fn open(
         health.component("status"),
         lag,
     );
-    let mut tasks = vec![writer.follower, follower, dependencies.answer_probes(surroundings)];
+    let mut tasks = vec![writer.follower, follower, dependencies.answer_probes(environment)];
     for followed in [&writer.progress, &progress] {
         followed.wait_until_live().await.map_err(StartError::Follow)?;
     }
@@ -71,26 +71,26 @@ pub(super) async fn open(
     tasks.extend(shared_snapshot::spawn_publishers(
         &dependencies,
         settings,
-        surroundings,
+        environment,
         published,
     )?);
-    tasks.extend(shared_snapshot::spawn_segments(&dependencies, settings, surroundings)?);
+    tasks.extend(shared_snapshot::spawn_segments(&dependencies, settings, environment)?);
     let followed = Followed {
         status: status.reader().clone(),
         progress,
         store: Arc::clone(&dependencies.log),
     };
     let (policy, log) = (dependencies.policy.clone(), Arc::clone(&writer.authorizer.log));
-    tasks.push(keep_adopted(policy, Arc::clone(&log), Arc::clone(&surroundings.clock)).await);
-    tasks.push(dependencies.record_digests(log, settings, surroundings, health));
-    let past = past_lists(&dependencies, settings, surroundings, &mut tasks).await;
-    let (lists, building) = publish_lists(followed, key, &dependencies.policy.policy, &surroundings.clock, past).await;
+    tasks.push(keep_adopted(policy, Arc::clone(&log), Arc::clone(&environment.clock)).await);
+    tasks.push(dependencies.record_digests(log, settings, environment, health));
+    let past = past_lists(&dependencies, settings, environment, &mut tasks).await;
+    let (lists, building) = publish_lists(followed, key, &dependencies.policy.policy, &environment.clock, past).await;
     tasks.push(building);
     let revocation = Arc::new(Revocation {
         authorizer: writer.authorizer,
         lists,
     });
-    let authenticate = endpoints::authenticate(&dependencies.tokens, &surroundings.clock);
+    let authenticate = endpoints::authenticate(&dependencies.tokens, &environment.clock);
     Ok(Service {
         router: grpc_router(Routes::new(endpoints::revocation(&revocation, &authenticate)))?,
         snapshots: vec![status_file, register_file],
@@ -105,14 +105,14 @@ pub(super) async fn open(
 async fn past_lists(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     tasks: &mut Vec<JoinHandle<()>>,
 ) -> Option<Arc<dyn PastLists>> {
     if !settings.past_status_lists {
         return None;
     }
     let folder = dependencies.state.join("past-lists");
-    let (policy, clock) = (&dependencies.policy.policy, &surroundings.clock);
+    let (policy, clock) = (&dependencies.policy.policy, &environment.clock);
     match follow_past_lists(&dependencies.log, &folder, policy, clock).await {
         Ok((lists, follower)) => {
             tasks.push(follower);

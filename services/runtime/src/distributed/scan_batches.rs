@@ -73,7 +73,7 @@ impl DigestRecorder {
                     ROUND_EVERY
                 }
                 Err(reason) => {
-                    if let Some(unreported) = repeated.trouble(&reason, self.clock.monotonic()) {
+                    if let Some(unreported) = repeated.failed(&reason, self.clock.monotonic()) {
                         tracing::error!(reason, unreported, "digests of scan records are not in the log yet");
                     }
                     self.component

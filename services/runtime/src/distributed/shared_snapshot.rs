@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::dependencies::Dependencies;
 use super::settings::ServiceSettings;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{Environment, StartError};
 
 /// Pause between two checks for segments of the log that are complete.
 const SEGMENTS_EVERY: Duration = Duration::from_secs(60);
@@ -23,13 +23,13 @@ const SEGMENTS_EVERY: Duration = Duration::from_secs(60);
 pub(super) async fn fetch(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
     kind: ProjectionKind,
     file: &Path,
 ) -> Result<Starting, StartError> {
     let needs_trees = kind == ProjectionKind::Status && settings.witnessed_log.is_some();
-    let starting = Starting::begin(kind, Arc::clone(&surroundings.clock), health);
+    let starting = Starting::begin(kind, Arc::clone(&environment.clock), health);
     let mut starting = starting.with_trees(needs_trees);
     if !settings.shared_snapshots.start_from {
         return Ok(starting);
@@ -50,7 +50,7 @@ pub(super) async fn fetch(
 pub(super) fn spawn_publishers(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     snapshots: [(ProjectionKind, Arc<dyn SnapshotFile>); 2],
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut tasks = Vec::new();
@@ -78,8 +78,8 @@ pub(super) fn spawn_publishers(
             snapshot,
             identity: dependencies.identity,
             log: Arc::clone(&dependencies.log),
-            clock: Arc::clone(&surroundings.clock),
-            entropy: Arc::clone(&surroundings.entropy),
+            clock: Arc::clone(&environment.clock),
+            entropy: Arc::clone(&environment.entropy),
             every: settings.publish_every(),
         };
         tasks.push(tokio::spawn(publisher.run()));
@@ -94,7 +94,7 @@ pub(super) fn spawn_publishers(
 pub(super) fn spawn_segments(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
 ) -> Result<Option<JoinHandle<()>>, StartError> {
     let folder = dependencies.keys_folder();
     let signers = key_files::read_signers(folder)?;
@@ -106,8 +106,8 @@ pub(super) fn spawn_segments(
         signing,
         signers,
         log: dependencies.log_itself(),
-        clock: Arc::clone(&surroundings.clock),
-        entropy: Arc::clone(&surroundings.entropy),
+        clock: Arc::clone(&environment.clock),
+        entropy: Arc::clone(&environment.entropy),
         every: SEGMENTS_EVERY,
     };
     Ok(Some(tokio::spawn(publisher.run())))

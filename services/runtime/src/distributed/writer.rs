@@ -19,7 +19,7 @@ use super::shared_snapshot;
 use crate::wiring::following::{FollowedRegister, follow_register};
 use crate::wiring::snapshots::RegisterSnapshot;
 use crate::wiring::writing::open_authorizer;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{Environment, StartError};
 
 /// The authorizer with the register that it reads, its follower and its snapshot.
 pub(super) struct Writer {
@@ -50,14 +50,14 @@ pub(super) struct StartingRegister {
 pub(super) async fn register(
     dependencies: &Dependencies,
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
 ) -> Result<StartingRegister, StartError> {
     let (kind, file) = (
         ProjectionKind::Register,
         dependencies.state.join("projections/register"),
     );
-    let mut starting = shared_snapshot::fetch(dependencies, settings, surroundings, health, kind, &file).await?;
+    let mut starting = shared_snapshot::fetch(dependencies, settings, environment, health, kind, &file).await?;
     let snapshot = RegisterSnapshot::open(file, dependencies.identity);
     starting.loaded(&snapshot.reaches());
     Ok(StartingRegister { snapshot, starting })
@@ -68,7 +68,7 @@ pub(super) async fn open(
     dependencies: &Dependencies,
     folds: Folds,
     settings: &ServiceSettings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
     vault: &Arc<dyn Vault>,
 ) -> Result<Writer, StartError> {
@@ -88,14 +88,14 @@ pub(super) async fn open(
         refolded,
         erasures,
         component,
-        &surroundings.clock,
+        &environment.clock,
     )
     .await?;
     // There is no verifier in this process, so an acknowledgement needs only the log; verifiers prove their own
     // freshness.
     let log = HolderLog::new(Arc::clone(&dependencies.log), register, progress.clone(), Vec::new());
     let assertions = assertions::open(dependencies, settings)?;
-    let authorizer = open_authorizer(&dependencies.policy.policy, vault, log, assertions, surroundings);
+    let authorizer = open_authorizer(&dependencies.policy.policy, vault, log, assertions, environment);
     Ok(Writer {
         authorizer,
         progress,

@@ -29,7 +29,7 @@ use super::parts::{self, Opening};
 use super::settings::Settings;
 use crate::wiring::erasing_vault::ErasingVault;
 use crate::wiring::log_trees::LOG_SIGNING_KEY;
-use crate::wiring::{StartError, Surroundings, measured};
+use crate::wiring::{Environment, StartError, measured};
 
 /// The opened dependencies: folder, policy, keys, log, vault and scan records. No task is running yet.
 pub(super) struct Dependencies {
@@ -59,8 +59,8 @@ impl Dependencies {
     ///
     /// # Errors
     /// [`StartError`].
-    pub(super) async fn open(settings: &Settings, surroundings: &Surroundings) -> Result<Self, StartError> {
-        let Surroundings { clock, entropy } = surroundings.clone();
+    pub(super) async fn open(settings: &Settings, environment: &Environment) -> Result<Self, StartError> {
+        let Environment { clock, entropy } = environment.clone();
         let policy = PolicyFile::open(settings.policy.as_deref())?;
         let default = if settings.demo {
             demo::default_path
@@ -94,7 +94,7 @@ impl Dependencies {
         let store = open_log(&folder, &opening)?;
         let store = measured(Arc::new(store), &clock);
         let identity = citycode_log_folds::identity_of(&*store);
-        let vault = open_vault(&folder, &opening, &master, surroundings)?;
+        let vault = open_vault(&folder, &opening, &master, environment)?;
         let mode = opening.mode_of(folder.path(), Part::Scans);
         let records = EmbeddedScanRecords::open_for_log(&folder.join("scans"), Arc::clone(&entropy), &log_id.0, mode);
         let records = records.map_err(|error| match error {
@@ -103,7 +103,7 @@ impl Dependencies {
             }
             scan_records::OpenForLogError::Records(error) => StartError::Verifier(error.to_string()),
         })?;
-        let queries = open_queries(&folder, &opening, surroundings)?;
+        let queries = open_queries(&folder, &opening, environment)?;
         let vault: Arc<dyn Vault> = Arc::new(ErasingVault::new(vault, Arc::clone(&queries)));
         parts::complete(folder.path(), &mut opening)?;
         let signing = Arc::new(SigningKeys::load(keys)?);
@@ -194,11 +194,11 @@ fn open_vault(
     folder: &DataFolder,
     opening: &Opening,
     master: &Zeroizing<[u8; 32]>,
-    surroundings: &Surroundings,
+    environment: &Environment,
 ) -> Result<Arc<dyn Vault>, StartError> {
     let (path, log_id) = (folder.join("vault"), opening.manifest.log_id);
     let mode = opening.mode_of(folder.path(), Part::Vault);
-    match EmbeddedVault::open_for_log(&path, master, surroundings.fill_random(), &log_id.0, mode) {
+    match EmbeddedVault::open_for_log(&path, master, environment.fill_random(), &log_id.0, mode) {
         Ok(vault) => Ok(Arc::new(vault)),
         Err(OpenForLogError::Binding(error)) => Err(parts::refused(Part::Vault, folder.path(), log_id, error).into()),
         Err(error @ OpenForLogError::Torn { .. }) => {
@@ -209,11 +209,7 @@ fn open_vault(
     }
 }
 
-fn open_queries(
-    folder: &DataFolder,
-    opening: &Opening,
-    surroundings: &Surroundings,
-) -> Result<Arc<Queries>, StartError> {
+fn open_queries(folder: &DataFolder, opening: &Opening, environment: &Environment) -> Result<Arc<Queries>, StartError> {
     let log_id = opening.manifest.log_id;
     let mode = opening.mode_of(folder.path(), Part::Queries);
     let store = EmbeddedQueryStore::open_for_log(&folder.join("queries"), &log_id.0, mode);
@@ -224,7 +220,7 @@ fn open_queries(
             why: error.to_string(),
         },
     })?;
-    let entropy = Arc::clone(&surroundings.entropy);
+    let entropy = Arc::clone(&environment.entropy);
     Ok(Arc::new(Queries::new(Arc::new(store), entropy)))
 }
 

@@ -13,7 +13,7 @@ use citycode_wire::proto::FILE_DESCRIPTOR_SET;
 use tonic::service::Routes;
 
 use super::system::Parts;
-use crate::wiring::{StartError, Surroundings, endpoints};
+use crate::wiring::{Environment, StartError, endpoints};
 
 const SERVICES: [&str; 4] = [
     endpoints::ISSUER,
@@ -23,19 +23,19 @@ const SERVICES: [&str; 4] = [
 ];
 
 /// Clients of the services in this process.
-pub(super) fn clients(parts: &Parts, surroundings: &Surroundings) -> Clients {
-    let authenticate = endpoints::authenticate(&parts.tokens, &surroundings.clock);
+pub(super) fn clients(parts: &Parts, environment: &Environment) -> Clients {
+    let authenticate = endpoints::authenticate(&parts.tokens, &environment.clock);
     Clients::in_process(services(parts, &authenticate.in_process()))
 }
 
 /// All routes. The web pages are those of [`web_pages::open`](super::web_pages::open).
 pub(super) fn router(
     parts: &Parts,
-    surroundings: &Surroundings,
+    environment: &Environment,
     (clients, pages): (Clients, Pages),
     stopped: &Signal,
 ) -> Result<Router, StartError> {
-    let authenticate = endpoints::authenticate(&parts.tokens, &surroundings.clock);
+    let authenticate = endpoints::authenticate(&parts.tokens, &environment.clock);
     let (health, keep_health) = parts.health.grpc(&SERVICES, stopped.clone());
     tokio::spawn(keep_health);
     let grpc = services(parts, &authenticate).add_service(health);
@@ -44,12 +44,12 @@ pub(super) fn router(
         clients,
         policy: Arc::clone(&parts.policy),
         tokens: Arc::clone(&parts.tokens),
-        clock: Arc::clone(&surroundings.clock),
-        entropy: Arc::clone(&surroundings.entropy),
+        clock: Arc::clone(&environment.clock),
+        entropy: Arc::clone(&environment.entropy),
         local_tokens: Some(LocalTokens {
             issued: Arc::clone(&parts.issued),
-            clock: Arc::clone(&surroundings.clock),
-            entropy: Arc::clone(&surroundings.entropy),
+            clock: Arc::clone(&environment.clock),
+            entropy: Arc::clone(&environment.entropy),
         }),
         pages: Some(pages),
     });

@@ -31,7 +31,7 @@ use super::data_folder::DataFolder;
 use super::folder_manifest::Part;
 use super::loss_journal::Entry;
 use super::marks::Mark;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{Environment, StartError};
 
 /// Changes that another part contains and the log lacks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -192,7 +192,7 @@ pub(super) struct Closing<'a> {
     pub(super) log: &'a HolderLog,
     pub(super) vault: &'a Arc<dyn Vault>,
     pub(super) keyring: &'a Keyring,
-    pub(super) surroundings: &'a Surroundings,
+    pub(super) environment: &'a Environment,
 }
 
 impl Closing<'_> {
@@ -272,11 +272,11 @@ impl Closing<'_> {
     fn context(&self, method: &'static str, about: &[u8]) -> CommandContext {
         CommandContext {
             caller: "up".into(),
-            command_id: CommandId(self.surroundings.entropy.array()),
+            command_id: CommandId(self.environment.entropy.array()),
             request_digest: RequestDigest::of(method).bytes(about).finish(),
             actor: "up".into(),
             trace_context: None,
-            now: Timestamp(self.surroundings.clock.now().0),
+            now: Timestamp(self.environment.clock.now().0),
             begun: Begun::default(),
         }
     }

@@ -18,7 +18,7 @@ use super::losses::{self, Closing, Loss};
 use super::mark_keeper::{MarkFiles, MarkKeeper};
 use super::marks::{self, Mark};
 use super::settings::Settings;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{Environment, StartError};
 
 /// The findings before the log is folded.
 pub(super) struct Findings {
@@ -38,7 +38,7 @@ pub(super) struct Live<'a> {
     pub(super) log: &'a HolderLog,
     pub(super) progress: &'a Progress,
     pub(super) recorder: Arc<Recorder>,
-    pub(super) surroundings: &'a Surroundings,
+    pub(super) environment: &'a Environment,
 }
 
 /// Compares the log with its mark and with the positions of the vault and snapshots, and the scan records with the
@@ -129,9 +129,9 @@ fn check_journal(files: &MarkFiles, mark: &Mark) -> Result<(), StartError> {
 }
 
 /// Suspends valid codes, and returns their number.
-async fn suspend(log: &HolderLog, people: AffectedPeople<'_>, surroundings: &Surroundings) -> Result<u64, StartError> {
-    let codes = codes_to_end(log, people, End::Suspended, Timestamp(surroundings.clock.now().0));
-    let (clock, entropy) = (&*surroundings.clock, &*surroundings.entropy);
+async fn suspend(log: &HolderLog, people: AffectedPeople<'_>, environment: &Environment) -> Result<u64, StartError> {
+    let codes = codes_to_end(log, people, End::Suspended, Timestamp(environment.clock.now().0));
+    let (clock, entropy) = (&*environment.clock, &*environment.entropy);
     Ok(end_codes(log, codes, End::Suspended, clock, entropy).await?)
 }
 
@@ -197,7 +197,7 @@ impl Findings {
     async fn compare_vault(&self, live: &Live<'_>) -> Result<bool, StartError> {
         let Live { dependencies, log, .. } = live;
         if dependencies.manifest.is_beginning(Part::Vault) {
-            let suspended = suspend(log, AffectedPeople::All, live.surroundings).await?;
+            let suspended = suspend(log, AffectedPeople::All, live.environment).await?;
             tracing::warn!(
                 suspended,
                 "the vault was recreated after a loss: every valid code is suspended"
@@ -220,7 +220,7 @@ impl Findings {
             return Err(loss.refusal(Part::Vault, dependencies.store.log_id()).into());
         }
         let people = unknown.holders.into_iter().collect();
-        let suspended = suspend(log, AffectedPeople::Of(&people), live.surroundings).await?;
+        let suspended = suspend(log, AffectedPeople::Of(&people), live.environment).await?;
         tracing::warn!(
             suspended,
             what = %loss.what,
@@ -248,7 +248,7 @@ impl Findings {
             log: live.log,
             vault: &live.dependencies.vault,
             keyring: &live.dependencies.signing.keyring(),
-            surroundings: live.surroundings,
+            environment: live.environment,
         };
         let closed = closing.close(&in_log, &journal).await;
         live.recorder.put_back(in_log);

@@ -13,7 +13,7 @@ use super::folder_manifest::{FolderManifest, Part};
 use super::settings::Settings;
 use super::{PartError, recovery};
 use crate::wiring::snapshots::RegisterSnapshot;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{Environment, StartError};
 
 /// An open folder, locked against other processes until it is dropped.
 pub struct StoppedSystem {
@@ -28,7 +28,7 @@ impl StoppedSystem {
     pub async fn open(
         config: Option<PathBuf>,
         data: &std::path::Path,
-        surroundings: &Surroundings,
+        environment: &Environment,
     ) -> Result<Self, StartError> {
         let sources = Sources::from_process(config).with_flag("data", Some(data.display().to_string()));
         let settings: Settings = config::load(&sources)?;
@@ -48,7 +48,7 @@ impl StoppedSystem {
             let why = "it is being recreated after a loss: start `citycode up`, which suspends every valid code";
             return Err(unusable(why).into());
         }
-        let dependencies = Dependencies::open(&settings, surroundings).await?;
+        let dependencies = Dependencies::open(&settings, environment).await?;
         recovery::inspect(&dependencies, &settings).await?;
         Ok(Self { dependencies })
     }

@@ -45,7 +45,7 @@ use crate::wiring::scan_batches::BatchRecorder;
 use crate::wiring::snapshots::{self, RegisterSnapshot, Snapshot};
 use crate::wiring::verifying::Verifying;
 use crate::wiring::writing::{open_authorizer, publish_lists};
-use crate::wiring::{StartError, Surroundings, metric_list, state_metrics};
+use crate::wiring::{Environment, StartError, metric_list, state_metrics};
 
 /// How long the start waits until every component is ready, including the first proof of freshness.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -89,26 +89,26 @@ impl System {
     ///
     /// # Errors
     /// [`StartError`]; then nothing keeps running.
-    pub async fn start(settings: Settings, surroundings: Surroundings) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings, environment: Environment) -> Result<Self, StartError> {
         let listener = Listener::bind(settings.listen)?;
         let address = listener.address();
         let health = HealthRegistry::new();
         let (stop, stopped) = Signal::channel();
         metric_list::register(metric_list::OF_ONE_PROCESS);
-        let mut parts = Parts::open(&settings, &surroundings, &health, &stopped).await?;
-        let clients = endpoints::clients(&parts, &surroundings);
+        let mut parts = Parts::open(&settings, &environment, &health, &stopped).await?;
+        let clients = endpoints::clients(&parts, &environment);
         if settings.demo {
             demo::fill(parts.folder.path(), &clients, &parts.policy, &parts.admin_token).await?;
         }
-        let pages = web_pages::open(&parts, &surroundings, clients.clone(), &settings)?;
+        let pages = web_pages::open(&parts, &environment, clients.clone(), &settings)?;
         let start_links = pages.start_links();
-        let router = endpoints::router(&parts, &surroundings, (clients, pages), &stopped)?;
+        let router = endpoints::router(&parts, &environment, (clients, pages), &stopped)?;
         let local_admin = LocalAdmin::serve(&parts.folder, &parts.admin_token, router.clone(), stopped.clone())?;
         let server = tokio::spawn(listener.limited(settings.limits.clone()).serve(router, stopped.clone()));
         let every = Duration::from_secs(settings.snapshot_seconds);
         let saving = snapshots::keep_saving(parts.snapshots.clone(), every, stopped);
         parts.followers.push(tokio::spawn(saving));
-        let measuring = state_metrics::keep_measuring(parts.folder.path().to_owned(), surroundings.clock);
+        let measuring = state_metrics::keep_measuring(parts.folder.path().to_owned(), environment.clock);
         parts.followers.push(tokio::spawn(measuring));
         Ok(Self {
             address,
@@ -178,11 +178,11 @@ impl System {
 impl Parts {
     async fn open(
         settings: &Settings,
-        surroundings: &Surroundings,
+        environment: &Environment,
         health: &HealthRegistry,
         stopped: &Signal,
     ) -> Result<Self, StartError> {
-        let recovered = Recovered::open(settings, surroundings, health, stopped).await?;
+        let recovered = Recovered::open(settings, environment, health, stopped).await?;
         let Recovered {
             dependencies,
             authorizer,
@@ -197,7 +197,7 @@ impl Parts {
             progress: verifying.progress().clone(),
             store: Arc::clone(&dependencies.store),
         };
-        let (policy, clock) = (&dependencies.policy, &surroundings.clock);
+        let (policy, clock) = (&dependencies.policy, &environment.clock);
         let audit = Arc::new(audit);
         let past: Arc<dyn PastLists> = Arc::new(IndexedLists(Arc::clone(&audit)));
         let lists = publish_lists(followed, dependencies.status_key, &policy.policy, clock, Some(past));
@@ -208,7 +208,7 @@ impl Parts {
         let batches = Arc::new(BatchRecorder {
             records: dependencies.records,
             log: Arc::clone(log),
-            surroundings: surroundings.clone(),
+            environment: environment.clone(),
         });
         followers.push(tokio::spawn(batches.keep_recording()));
         let digests = QueryDigests {
@@ -266,22 +266,22 @@ struct Recovered {
 impl Recovered {
     async fn open(
         settings: &Settings,
-        surroundings: &Surroundings,
+        environment: &Environment,
         health: &HealthRegistry,
         stopped: &Signal,
     ) -> Result<Self, StartError> {
-        let mut dependencies = Dependencies::open(settings, surroundings).await?;
+        let mut dependencies = Dependencies::open(settings, environment).await?;
         let findings = recovery::inspect(&dependencies, settings).await?;
-        let holders = Holders::follow(&dependencies, surroundings, health).await?;
-        let assertions = assertions::open(&mut dependencies, settings, &*surroundings.clock)?;
+        let holders = Holders::follow(&dependencies, environment, health).await?;
+        let assertions = assertions::open(&mut dependencies, settings, &*environment.clock)?;
         let (policy, store, vault) = (&dependencies.policy, &dependencies.store, &dependencies.vault);
         let writing = holders.register.progress;
         let mut followers = vec![holders.register.follower];
-        let (verifying, audit) = follow_scans(&dependencies, settings, surroundings, health, &mut followers).await?;
+        let (verifying, audit) = follow_scans(&dependencies, settings, environment, health, &mut followers).await?;
         let acknowledged_by = vec![verifying.progress().clone()];
         let register = holders.register.register;
         let log = HolderLog::new(Arc::clone(store), register, writing.clone(), acknowledged_by);
-        let authorizer = open_authorizer(&policy.policy, vault, log, assertions, surroundings);
+        let authorizer = open_authorizer(&policy.policy, vault, log, assertions, environment);
         followers.push(ErasureQueue::spawn_finishing(
             Arc::clone(vault),
             holders.erased,
@@ -300,7 +300,7 @@ impl Recovered {
             log: &authorizer.log,
             progress: &writing,
             recorder: holders.recorder,
-            surroundings,
+            environment,
         });
         let marks = marks.await?;
         followers.extend(marks.iter().map(|marks| tokio::spawn(Arc::clone(marks).keep_saving())));
@@ -331,7 +331,7 @@ impl Recovered {
 async fn follow_scans(
     dependencies: &Dependencies,
     settings: &Settings,
-    surroundings: &Surroundings,
+    environment: &Environment,
     health: &HealthRegistry,
     followers: &mut Vec<JoinHandle<()>>,
 ) -> Result<(Verifying, Audit), StartError> {
@@ -341,7 +341,7 @@ async fn follow_scans(
         &dependencies.store,
         &dependencies.vault,
     );
-    let (clock, records) = (&surroundings.clock, Arc::clone(&dependencies.records));
+    let (clock, records) = (&environment.clock, Arc::clone(&dependencies.records));
     let kept = policy.policy.retention;
     let days = kept.scan_days.unwrap_or(settings.scan_retention_days);
     let retention = Arc::clone(&records).keep_retention(Arc::clone(clock), days);
@@ -353,8 +353,8 @@ async fn follow_scans(
     let archive = Arc::new(records.archive());
     let demand = settings.witnessed_log.as_ref();
     let key = (&dependencies.id_check_key, demand);
-    let verifying = Verifying::open(folder.path(), policy, store, vault, records, surroundings, key).await?;
-    followers.extend(verifying.follow(store, health, surroundings, policy));
+    let verifying = Verifying::open(folder.path(), policy, store, vault, records, environment, key).await?;
+    followers.extend(verifying.follow(store, health, environment, policy));
     let (trees, publishing) = publish_trees(
         store,
         &folder.join("log-trees"),
@@ -364,7 +364,7 @@ async fn follow_scans(
     )
     .await?;
     followers.push(publishing);
-    followers.extend(verifying.compare_log(demand, Some(&trees), health, surroundings, policy)?);
+    followers.extend(verifying.compare_log(demand, Some(&trees), health, environment, policy)?);
     let (audit, follower) = follow_index(
         store,
         &folder.join("audit"),
@@ -390,7 +390,7 @@ struct Holders {
 impl Holders {
     async fn follow(
         dependencies: &Dependencies,
-        surroundings: &Surroundings,
+        environment: &Environment,
         health: &HealthRegistry,
     ) -> Result<Self, StartError> {
         let snapshot = RegisterSnapshot::open(dependencies.folder.join("projections/register"), dependencies.identity);
@@ -401,7 +401,7 @@ impl Holders {
             dependencies.leases.clone(),
             recorder.clone(),
         ];
-        let (issuing, clock) = (health.component("issuer"), &surroundings.clock);
+        let (issuing, clock) = (health.component("issuer"), &environment.clock);
         let erasing: Arc<dyn SystemFold> = erasures.clone();
         let register = follow_register(&dependencies.store, &snapshot, refolded, Some(erasing), issuing, clock).await?;
         Ok(Self {

@@ -11,7 +11,7 @@ use super::demo;
 use super::settings::Settings;
 use super::system::Parts;
 use crate::wiring::page_settings::is_secure;
-use crate::wiring::{StartError, Surroundings};
+use crate::wiring::{Environment, StartError};
 
 /// The records of sessions and devices, in the data folder.
 const RECORDS: &str = "access/access.redb";
@@ -19,7 +19,7 @@ const RECORDS: &str = "access/access.redb";
 /// Opens the pages over these clients.
 pub(super) fn open(
     parts: &Parts,
-    surroundings: &Surroundings,
+    environment: &Environment,
     clients: Clients,
     settings: &Settings,
 ) -> Result<Pages, StartError> {
@@ -34,8 +34,8 @@ pub(super) fn open(
             .map(|source| source as Arc<dyn citycode_pages::AssertionSource>),
         records: Arc::new(EmbeddedRecords::open(&parts.folder.join(RECORDS))?),
         session_key: parts.session_key.clone(),
-        clock: Arc::clone(&surroundings.clock),
-        entropy: Arc::clone(&surroundings.entropy),
+        clock: Arc::clone(&environment.clock),
+        entropy: Arc::clone(&environment.entropy),
         fonts: Arc::new(Fonts::load(&FontChoice::Search)?),
         kiosk: settings.pages.kiosk.open().map_err(StartError::NamedFiles)?,
         demo: if settings.demo { demo::people() } else { Vec::new() },

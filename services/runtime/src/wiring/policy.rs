@@ -30,7 +30,7 @@ pub(crate) async fn keep_adopted(policy: PolicyFile, log: Arc<HolderLog>, clock:
             Ok(()) => true,
             Err(error) => {
                 let error = error.to_string();
-                if let Some(unreported) = repeated.trouble(&error, clock.monotonic()) {
+                if let Some(unreported) = repeated.failed(&error, clock.monotonic()) {
                     tracing::error!(error, unreported, "the policy is not in the log yet");
                 }
                 false

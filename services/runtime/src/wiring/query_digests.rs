@@ -58,7 +58,7 @@ impl QueryDigests {
                     ROUND_EVERY
                 }
                 Err(reason) => {
-                    if let Some(unreported) = repeated.trouble(&reason, self.clock.monotonic()) {
+                    if let Some(unreported) = repeated.failed(&reason, self.clock.monotonic()) {
                         tracing::error!(reason, unreported, "digests of queries are not in the log yet");
                     }
                     RETRY_AFTER

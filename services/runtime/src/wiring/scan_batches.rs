@@ -13,7 +13,7 @@ use citycode_service_kit::clock::ClockTrust;
 use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::repeated::Repeated;
 
-use super::{Surroundings, report_digests};
+use super::{Environment, report_digests};
 
 /// Interval of commits; a digest must enter the log within a minute.
 const RECORD_EVERY: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ const ACTOR: &str = "verifier";
 pub(crate) struct BatchRecorder {
     pub(crate) records: Arc<EmbeddedScanRecords>,
     pub(crate) log: Arc<HolderLog>,
-    pub(crate) surroundings: Surroundings,
+    pub(crate) environment: Environment,
 }
 
 impl BatchRecorder {
@@ -41,8 +41,8 @@ impl BatchRecorder {
             match outcome {
                 Ok(()) => repeated.over(),
                 Err(error) => {
-                    let now = self.surroundings.clock.monotonic();
-                    if let Some(unreported) = repeated.trouble(&error, now) {
+                    let now = self.environment.clock.monotonic();
+                    if let Some(unreported) = repeated.failed(&error, now) {
                         tracing::error!(error, unreported, "digests of scan records are not in the log yet");
                     }
                 }
@@ -56,7 +56,7 @@ impl BatchRecorder {
     /// # Errors
     /// A sentence; the next call repeats what was not appended.
     pub(crate) async fn record(&self) -> Result<(), String> {
-        let reading = self.surroundings.clock.reading();
+        let reading = self.environment.clock.reading();
         if !is_auditable(&**self.log.store()) || reading.trust != ClockTrust::Trusted {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl BatchRecorder {
     }
 
     async fn append(&self, batches: Vec<ScanBatches>, now: Timestamp) -> Result<(), String> {
-        let by = (ACTOR, CommandId(self.surroundings.entropy.array()));
+        let by = (ACTOR, CommandId(self.environment.entropy.array()));
         append(&self.log, batches, by, now).await.map(drop)
     }
 }

@@ -23,7 +23,7 @@ use super::log_trees::host_of;
 use super::policy::report_adopted;
 use super::snapshots::{Snapshot, save_blocking};
 use super::witnessed_log::{Comparing, ComparingParts, WitnessedLogSettings, report_no_demand};
-use super::{StartError, Surroundings};
+use super::{Environment, StartError};
 
 /// The verifier with its projection and snapshot. Cheap to clone.
 #[derive(Clone)]
@@ -43,17 +43,17 @@ impl Verifying {
         store: &Arc<dyn EventStore>,
         vault: &Arc<dyn Vault>,
         records: Arc<dyn ScanRecords>,
-        surroundings: &Surroundings,
+        environment: &Environment,
         (id_check_key, demand): (&IdCheckKey, Option<&WitnessedLogSettings>),
     ) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError::Verifier(error.to_string());
         let parts = VerifierParts {
             policy: policy.clone(),
-            clock: Arc::clone(&surroundings.clock),
+            clock: Arc::clone(&environment.clock),
             vault: Arc::clone(vault),
             id_check_key: id_check_key.clone(),
             records: Arc::clone(&records),
-            fingerprint_key: surroundings.entropy.array(),
+            fingerprint_key: environment.entropy.array(),
             witnessed_after_seconds: demand.map(|demand| demand.codes_older_than_seconds),
             identity: citycode_log_folds::identity_of(&**store),
         };
@@ -85,7 +85,7 @@ impl Verifying {
         demand: Option<&WitnessedLogSettings>,
         own: Option<&Arc<LogTrees>>,
         health: &HealthRegistry,
-        surroundings: &Surroundings,
+        environment: &Environment,
         policy: &PolicyFile,
     ) -> Result<Option<JoinHandle<()>>, StartError> {
         let (Some(settings), Some(trees)) = (demand, self.verifier.trees()) else {
@@ -97,7 +97,7 @@ impl Verifying {
             settings,
             host: host_of(&policy.policy.status_base_uri),
             own: own.cloned(),
-            clock: &surroundings.clock,
+            clock: &environment.clock,
             health: health.component("witnessed-log"),
         })?;
         Ok(Some(tokio::spawn(async move { match comparing.run().await {} })))
@@ -108,14 +108,14 @@ impl Verifying {
         &self,
         store: &Arc<dyn EventStore>,
         health: &HealthRegistry,
-        surroundings: &Surroundings,
+        environment: &Environment,
         policy: &PolicyFile,
     ) -> Vec<JoinHandle<()>> {
         let fold = self.fold.lock().take().expect("following starts once");
-        let lag = Lag::of("verifier", &surroundings.clock);
+        let lag = Lag::of("verifier", &environment.clock);
         let follower = spawn_follower(store, fold, &self.progress, health.component("verifier"), lag);
         let freshness = Arc::clone(self.verifier.freshness());
-        let clock = Arc::clone(&surroundings.clock);
+        let clock = Arc::clone(&environment.clock);
         let watch = FreshnessWatch::new(policy.policy.tightest_knowledge_age_ms(), health.component("freshness"));
         let (probed, progress) = (Arc::clone(store), self.progress.clone());
         let probing = tokio::spawn(freshness.keep_probing(probed, progress, Arc::clone(&clock), watch));

@@ -12,7 +12,7 @@ use citycode_token::SigningKey;
 use citycode_vault::Vault;
 use tokio::task::JoinHandle;
 
-use super::Surroundings;
+use super::Environment;
 
 /// The authorizer of one process.
 pub(crate) fn open_authorizer(
@@ -20,9 +20,9 @@ pub(crate) fn open_authorizer(
     vault: &Arc<dyn Vault>,
     log: HolderLog,
     assertions: Option<AssertionVerifier>,
-    surroundings: &Surroundings,
+    environment: &Environment,
 ) -> Arc<Authorizer> {
-    let Surroundings { clock, entropy } = surroundings.clone();
+    let Environment { clock, entropy } = environment.clone();
     report_channels(policy, assertions.is_some());
     Arc::new(Authorizer {
         policy: Arc::clone(policy),

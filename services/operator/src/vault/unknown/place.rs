@@ -16,7 +16,7 @@ use super::{UnknownArgs, failed, refused};
 use citycode_log_folds::identity_of;
 use citycode_runtime::up::StoppedSystem;
 use citycode_runtime::wiring::snapshots::RegisterSnapshot;
-use citycode_runtime::wiring::{StartError, Surroundings};
+use citycode_runtime::wiring::{Environment, StartError};
 use citycode_terminal::failure::Failure;
 
 /// A log and its vault, which is at least as new as the given backup.
@@ -30,10 +30,10 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) async fn open(args: &UnknownArgs, surroundings: &Surroundings) -> Result<Self, Failure> {
+    pub(super) async fn open(args: &UnknownArgs, environment: &Environment) -> Result<Self, Failure> {
         match &args.data {
-            Some(data) => in_folder(data, args, surroundings).await,
-            None => on_servers(args, surroundings).await,
+            Some(data) => in_folder(data, args, environment).await,
+            None => on_servers(args, environment).await,
         }
     }
 }
@@ -50,7 +50,7 @@ fn not_of_backup(folder: &Path) -> Failure {
     )
 }
 
-async fn on_servers(args: &UnknownArgs, surroundings: &Surroundings) -> Result<Place, Failure> {
+async fn on_servers(args: &UnknownArgs, environment: &Environment) -> Result<Place, Failure> {
     let settings = settings(args.config.as_deref())?;
     if settings.log.servers.is_empty() {
         let fix = "name them in `log.servers`, or a data folder with --data";
@@ -74,7 +74,7 @@ async fn on_servers(args: &UnknownArgs, surroundings: &Surroundings) -> Result<P
     let path = keys.join("vault-master.key");
     let master = files::read_secret(&path).map_err(|error| Failure::file("read", &path, error))?;
     let keys = VaultKeys::only(VaultKey::Master(master));
-    let opened = JetStreamVault::open(&config, &keys, surroundings.fill_random()).await;
+    let opened = JetStreamVault::open(&config, &keys, environment.fill_random()).await;
     Ok(Place {
         vault: Arc::new(opened.map_err(|error| failed(&error))?),
         register: RegisterSnapshot::open(PathBuf::new(), identity_of(&*store)),
@@ -83,11 +83,11 @@ async fn on_servers(args: &UnknownArgs, surroundings: &Surroundings) -> Result<P
     })
 }
 
-async fn in_folder(data: &Path, args: &UnknownArgs, surroundings: &Surroundings) -> Result<Place, Failure> {
+async fn in_folder(data: &Path, args: &UnknownArgs, environment: &Environment) -> Result<Place, Failure> {
     let of_vault = args.backup.join("vault");
     let of_vault = if of_vault.is_dir() { &of_vault } else { &args.backup };
     let copy = copy_of(of_vault).map_err(|error| Failure::file("use the vault of the backup", of_vault, error))?;
-    let system = StoppedSystem::open(args.config.clone(), data, surroundings).await;
+    let system = StoppedSystem::open(args.config.clone(), data, environment).await;
     let system = system.map_err(|error| refused(error, "fix the cause and run it again"))?;
     let (store, vault) = (system.store(), system.vault());
     let mark = vault.erased_up_to().await.map_err(|error| failed(&error))?;
