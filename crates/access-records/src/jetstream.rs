@@ -64,7 +64,7 @@ pub struct RecordsConfig {
 /// Fills a buffer with random bytes.
 pub type FillRandom = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
-/// Time and chance, as functions.
+/// The clock and the source of randomness, as functions.
 #[derive(Clone)]
 pub struct Environment {
     /// Unix seconds.

@@ -16,7 +16,8 @@ use super::message::Message;
 use super::{Inner, PAUSE, PROVEN_FOR, stream_name};
 use crate::{Record, Table, Unavailable};
 
-/// A read and its proof take no longer than this, so that every portal honours an end within two seconds.
+/// A read and its proof take no longer than this, so that every portal refuses a session within two seconds of the
+/// session's end.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// Records of a list that are read at the same time.
 const READS_AT_ONCE: usize = 32;

@@ -15,7 +15,8 @@ use citycode_service_kit::problem::Problem;
 
 use crate::history::unavailable;
 
-/// From where on the commits of a partition are not all known, and why.
+/// The damaged parts of the log: for each partition the first position from which on its commits are not all known, and
+/// why.
 #[derive(Default)]
 pub(crate) struct Unsound(BTreeMap<Partition, (Sequence, String)>);
 
@@ -27,19 +28,19 @@ impl Unsound {
         }
     }
 
-    /// Whether something that rests on a partition up to this position is affected.
+    /// Whether what rests on a partition up to this position rests on a damaged part.
     pub(crate) fn affects(&self, position: Position) -> bool {
         self.0
             .get(&position.partition)
             .is_some_and(|(first, _)| *first <= position.sequence)
     }
 
-    /// Whether any commit of a partition is affected.
+    /// Whether a partition has a damaged part.
     pub(crate) fn is_in(&self, partition: Partition) -> bool {
         self.0.contains_key(&partition)
     }
 
-    /// The first affected position of each partition, and what is wrong there.
+    /// The first position of each damaged part, and what is wrong there.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Position, &str)> {
         self.0.iter().map(|(partition, (sequence, what))| {
             let position = Position {

@@ -1,7 +1,8 @@
 //! The web pages of a portal on NATS servers.
 //!
 //! All portals of a city have the same two keys: `session.key`, from which the key of cookies is derived, and
-//! `page-tokens.key`, which signs the access tokens of the pages' calls. So any portal goes on with what another began.
+//! `page-tokens.key`, which signs the access tokens of the pages' calls. So any portal opens the
+//! sessions that another one began.
 
 use std::sync::Arc;
 
