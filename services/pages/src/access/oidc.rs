@@ -79,12 +79,7 @@ pub(super) async fn begin(State(site): SharedSite, Query(wanted): Query<Wanted>)
         expires_at: site.now() + LIFETIME_SECONDS,
     };
     let mut address = provider
-        .authorization(
-            &pending.state,
-            &pending.nonce,
-            &pending.verifier,
-            site.clock.monotonic(),
-        )
+        .authorization(&pending.state, &pending.nonce, &pending.verifier, &*site.clock)
         .await
         .map_err(|why| PageError::NotSignedIn(area, why))?;
     if wanted.again == "yes" {
@@ -143,9 +138,8 @@ pub(super) async fn complete(
     if !answer.error.is_empty() || answer.code.is_empty() {
         return Err(not_signed_in(NotSignedIn::Refused));
     }
-    let times = (site.now(), site.clock.monotonic());
     let identity = provider
-        .redeem(&answer.code, &pending.verifier, &pending.nonce, times)
+        .redeem(&answer.code, &pending.verifier, &pending.nonce, &*site.clock)
         .await
         .map_err(not_signed_in)?;
     let who = who(&site, &pending, identity).await?;

@@ -1,9 +1,13 @@
 //! The provider: its addresses (OpenID Connect Discovery 1.0), the exchange of a code for an ID token, and the check of
 //! that token against the provider's keys.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use citycode_service_kit::clock::Clock;
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -94,7 +98,7 @@ pub(crate) struct Provider {
     addresses: Mutex<Option<Asked>>,
 }
 
-/// When the provider was last asked for its addresses, on the monotonic clock, and what it answered.
+/// What the provider last answered to the question for its addresses, and when that was, on the monotonic clock.
 struct Asked {
     at: Duration,
     addresses: Result<Addresses, NotSignedIn>,
@@ -134,7 +138,7 @@ impl Provider {
         format!("{}/sign-in/return", self.settings.public_url.trim_end_matches('/'))
     }
 
-    /// Where the person signs in. `now` is of the monotonic clock.
+    /// Where the person signs in.
     ///
     /// # Errors
     /// The provider cannot be asked for its addresses.
@@ -143,9 +147,9 @@ impl Provider {
         state: &str,
         nonce: &str,
         verifier: &str,
-        now: Duration,
+        clock: &dyn Clock,
     ) -> Result<String, NotSignedIn> {
-        let endpoint = self.addresses(now).await?.authorization_endpoint;
+        let endpoint = self.addresses(clock).await?.authorization_endpoint;
         let mut address = Url::parse(&endpoint).map_err(|_| NotSignedIn::Refused)?;
         let challenge = digest::digest(&digest::SHA256, verifier.as_bytes());
         address
@@ -161,7 +165,7 @@ impl Provider {
         Ok(address.into())
     }
 
-    /// Exchanges a code for the person's claims. The times are Unix seconds, and that of the monotonic clock.
+    /// Exchanges a code for the person's claims.
     ///
     /// # Errors
     /// The provider refuses the code, its ID token is not for this sign-in, or it does not answer.
@@ -170,9 +174,9 @@ impl Provider {
         code: &str,
         verifier: &str,
         nonce: &str,
-        (now, monotonic): (i64, Duration),
+        clock: &dyn Clock,
     ) -> Result<Identity, NotSignedIn> {
-        let addresses = self.addresses(monotonic).await?;
+        let addresses = self.addresses(clock).await?;
         let return_address = self.return_address();
         let mut form = vec![
             ("grant_type", "authorization_code"),
@@ -209,7 +213,7 @@ impl Provider {
             .await
             .map_err(unreachable)?;
         let claims = self
-            .check(&tokens.id_token, &keys, nonce, now)
+            .check(&tokens.id_token, &keys, nonce, clock.now().0)
             .ok_or(NotSignedIn::Refused)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         let roles = match claims.get(&self.settings.roles_claim) {
@@ -254,8 +258,11 @@ impl Provider {
         (is_fresh && claims.get("nonce")?.as_str()? == nonce).then_some(claims)
     }
 
-    async fn addresses(&self, now: Duration) -> Result<Addresses, NotSignedIn> {
+    /// The provider's addresses. One caller at a time asks; those who waited meanwhile get the same answer.
+    async fn addresses(&self, clock: &dyn Clock) -> Result<Addresses, NotSignedIn> {
         let mut asked = self.addresses.lock().await;
+        // The wait for the lock may have taken as long as a question to a provider that does not answer.
+        let now = clock.monotonic();
         if let Some(known) = &*asked {
             let lasts = if known.addresses.is_ok() {
                 KNOWN_FOR
@@ -268,7 +275,8 @@ impl Provider {
         }
         let addresses = self.discover().await;
         *asked = Some(Asked {
-            at: now,
+            // The answer's age counts from here: a failure that took five seconds is new, not five seconds old.
+            at: clock.monotonic(),
             addresses: addresses.clone(),
         });
         addresses
