@@ -17,7 +17,7 @@ use crate::Issuer;
 
 impl Issuer {
     /// The last code of every kind of a holder, or only those of one guardian. Allowed through a channel, and for an
-    /// officer, auditor or admin without one.
+    /// officer, auditor or admin without one. Only a channel that acts for the holder gets the details.
     ///
     /// # Errors
     /// `not_allowed`, `invalid_id_number`, `not_registered`, `unavailable`.
@@ -32,7 +32,8 @@ impl Issuer {
         } = request;
         let guardian_id_number = query.guardian_id_number.as_deref();
         let now = self.authorizer.now()?;
-        let (holder, guardian, guardian_is_asserted) = if query.channel.is_none() && caller.may_read_history() {
+        let reads_history = query.channel.is_none() && caller.may_read_history();
+        let (holder, guardian, guardian_is_asserted) = if reads_history {
             let id_number = self.authorizer.id_number(caller, &query.id_number, now)?;
             let holder = self.authorizer.holder(&id_number).await?;
             let guardian = self.authorizer.guardian(caller, guardian_id_number, now).await?;
@@ -68,7 +69,8 @@ impl Issuer {
             guardian_recorded: guardian.is_some_and(|guardian| state.has_guardian(guardian)),
             ..ListCodesResponse::default()
         };
-        if query.details && guardian.is_none() {
+        // Whoever reads a history was not authenticated as the holder, to whom the details belong.
+        if query.details && guardian.is_none() && !reads_history {
             let held: Vec<Option<Slot>> = codes.map(|slot| slot.held.then_some(slot.slot)).collect();
             self.add_details(&mut answer, holder, &state, &held).await?;
         }

@@ -435,6 +435,7 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
     }
     // The holder is told who may act, with masked names; a guardian is not.
     let details = |guardian: &str| ListCodesRequest {
+        channel: "app".into(),
         details: true,
         ..ask(guardian)
     };
@@ -447,6 +448,17 @@ async fn a_guardian_sees_only_that_guardians_codes_and_none_of_an_unrelated_pers
         .await
         .expect("a list");
     assert_eq!((theirs.guardians.len(), theirs.standing()), (0, Standing::Unspecified));
+    // Neither is an officer or auditor, who asks through no channel.
+    for role in [Role::Officer, Role::Auditor, Role::Admin] {
+        let reader = Caller::new(CallerId::new("test", "reader").expect("an id"), vec![role]);
+        let question = ListCodesRequest {
+            channel: String::new(),
+            ..details("")
+        };
+        let read = city.issuer.list_codes(&reader, &question).await.expect("a list");
+        assert_eq!((read.codes.len(), read.guardians.len()), (3, 0));
+        assert_eq!(read.standing(), Standing::Unspecified);
+    }
     // The dependent ends a relationship through a channel; nobody else does.
     let end = UnrelateRequest {
         guardian_id_number: parents[0].clone(),
