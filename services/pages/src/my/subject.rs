@@ -94,7 +94,7 @@ pub(super) fn asking_channel(site: &Site) -> Result<&ChannelPolicy, PageError> {
 /// # Errors
 /// The issuer's problem.
 pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<CodeState>, Problem> {
-    listed(site, subject).await.map(|answer| answer.codes)
+    ask(site, subject, false).await.map(|answer| answer.codes)
 }
 
 /// The codes of this person, and for the resident also the standing, the times of holds, and who may act.
@@ -102,6 +102,11 @@ pub(super) async fn codes_of(site: &Site, subject: &Subject<'_>) -> Result<Vec<C
 /// # Errors
 /// The issuer's problem.
 pub(super) async fn listed(site: &Site, subject: &Subject<'_>) -> Result<ListCodesResponse, Problem> {
+    ask(site, subject, subject.relative.is_none()).await
+}
+
+/// Details cost the issuer a look at the guardians' records and the holder's history, so few pages ask for them.
+async fn ask(site: &Site, subject: &Subject<'_>, details: bool) -> Result<ListCodesResponse, Problem> {
     let channel = asking_channel(site).map_err(|_| Problem::internal())?;
     let caller = PageCaller::resident(site, &subject.resident.id_number, &channel.name);
     let request = ListCodesRequest {
@@ -111,7 +116,7 @@ pub(super) async fn listed(site: &Site, subject: &Subject<'_>) -> Result<ListCod
         guardian_id_number: subject.guardian().to_owned(),
         question_id: Vec::new(),
         actionable: true,
-        details: subject.relative.is_none(),
+        details,
     };
     let mut issuer = site.clients.issuer.clone();
     let answer = issuer.list_codes(site.request(&caller, request)?).await?.into_inner();

@@ -118,3 +118,24 @@ async fn the_page_of_a_result_that_nobody_kept_is_the_page_of_the_code() {
     assert_eq!(browser.get("/my/sampling/result/x").await.location, "/my/sampling");
     assert_eq!(browser.get("/my/nothing/result/x").await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_pages_that_show_details_of_codes_ask_for_them() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&asked);
+    let routes: Router = Router::new().route(
+        &format!("{SERVICE}/ListCodes"),
+        post(move |request| {
+            let recorded = Arc::clone(&recorded);
+            answer(request, move |request: ListCodesRequest| {
+                recorded.lock().unwrap().push(request.details);
+                Ok(ListCodesResponse::default())
+            })
+        }),
+    );
+    let mut browser = Browser::of_resident(routes.into()).await;
+    for path in ["/my/sampling", "/my", "/my/family"] {
+        assert_eq!(browser.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(*asked.lock().unwrap(), [false, true, true]);
+}
