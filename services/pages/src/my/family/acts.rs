@@ -97,7 +97,10 @@ pub(in crate::my) async fn add(
         }
         // Nobody learns here whether a person is registered (R31): the invitation of one who is not is of no use.
         Err(problem) if matches!(problem.code(), Code::RelationshipUnknown | Code::NotRegistered) => {
-            answer.invitation = Some(Invitation::make(&site, resident, &relative).await?);
+            match Invitation::make(&site, resident, &relative).await {
+                Ok(code) => answer.invitation = Some(code),
+                Err(problem) => answer = answer.failed(&problem),
+            }
             Ok(sent.say(&answer))
         }
         Err(problem) => Ok(sent.say(&answer.failed(&problem))),

@@ -5,7 +5,6 @@ use citycode_service_kit::entropy::Draw as _;
 use citycode_service_kit::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
-use crate::problem_page::PageError;
 use crate::session::{Resident, Session};
 use crate::site::Site;
 
@@ -55,8 +54,8 @@ impl Invitation {
     /// Makes an invitation for `relative`, and returns its digits.
     ///
     /// # Errors
-    /// The records cannot be written.
-    pub(super) async fn make(site: &Site, resident: &Resident, relative: &str) -> Result<String, PageError> {
+    /// The records cannot be written, or the digits are in use.
+    pub(super) async fn make(site: &Site, resident: &Resident, relative: &str) -> Result<String, Problem> {
         let invitation = Self {
             guardian: resident.id_number.clone(),
             guardian_name: resident.name.clone(),
@@ -71,9 +70,14 @@ impl Invitation {
         };
         let code = format!("{:08}", site.entropy.below(100_000_000));
         let key = site.seal.name(PURPOSE, code.as_bytes());
-        if !site.records.create(Table::Invitation, &key, entry, now).await? {
+        let created = site.records.create(Table::Invitation, &key, entry, now).await;
+        let is_new = created.map_err(|error| {
+            tracing::error!(%error, "the records of invitations cannot be written");
+            Problem::new(Code::Unavailable, "the invitation cannot be kept")
+        })?;
+        if !is_new {
             // One in a hundred million: the reader tries again.
-            return Err(Problem::new(Code::Unavailable, "the invitation's code is in use").into());
+            return Err(Problem::new(Code::Unavailable, "the invitation's code is in use"));
         }
         Ok(code)
     }
