@@ -10,7 +10,7 @@ use crate::site::Site;
 
 const COOKIE_NAME: &str = "citycode-codes";
 /// Most kept codes: a cookie has at most 4,096 bytes.
-const MOST: usize = 6;
+pub(super) const MOST: usize = 6;
 const LIFETIME_SECONDS: i64 = 365 * 86_400;
 
 /// One kept code.

@@ -15,8 +15,9 @@ use crate::site::Site;
 const COOKIE_NAME: &str = "citycode-results";
 /// Results that are kept: those of the pages that somebody goes back to.
 const MOST: usize = 4;
-/// Longest content in bytes: sealed and in base64 it stays below the 4,096 bytes of a cookie.
-const MAX_BYTES: usize = 2_800;
+/// Longest content in bytes of more than one result. Beside the largest session and the most kept codes it leaves the
+/// header `Cookie` below the 8 KiB that ingresses accept in one line.
+const MAX_BYTES: usize = 1_200;
 
 /// The results of a session, the newest at the end.
 pub(super) struct Results(Vec<Kept>);
@@ -75,6 +76,45 @@ fn purpose(session: &Session) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::my::codes_kept::{KeptCode, MOST as MOST_CODES};
+    use crate::my::family::MOST_RELATIVES;
+    use crate::session::{Area, Relative, Resident, Who};
+
+    /// The token of a live or family code whose policy has a base URI of 28 characters, as paper needs it.
+    const LONGEST_TOKEN: usize = 340;
+    /// Names of the cookies, what separates them, and the cookie of language and view.
+    const AROUND: usize = 200;
+
+    #[test]
+    fn the_cookies_of_a_resident_fit_into_a_header_of_eight_kibibytes() {
+        let (id_number, name) = ("1".repeat(18), "张".repeat(64));
+        let relative = Relative {
+            id_number: id_number.clone(),
+            name: name.clone(),
+        };
+        let session = Session {
+            id: "0".repeat(32),
+            area: Area::My,
+            started_at: 4_000_000_000,
+            expires_at: 4_000_000_000,
+            who: Who::Resident(Resident {
+                id_number,
+                name,
+                shared_computer: false,
+                relatives: vec![relative; MOST_RELATIVES],
+            }),
+        };
+        let code = KeptCode {
+            code_id: "0".repeat(16),
+            token: "T".repeat(LONGEST_TOKEN),
+        };
+        let session = serde_json::to_vec(&session).expect("JSON").len();
+        let codes = serde_json::to_vec(&vec![code; MOST_CODES]).expect("JSON").len();
+        // A sealed text has a nonce of 12 bytes and a tag of 16.
+        let sealed = [session, codes, MAX_BYTES].map(|length| data_encoding::BASE64URL_NOPAD.encode_len(length + 28));
+        assert!(sealed.iter().all(|length| *length <= 4_096), "{sealed:?}");
+        assert!(sealed.iter().sum::<usize>() + AROUND <= 8_192, "{sealed:?}");
+    }
 
     #[test]
     fn the_newest_results_are_kept_within_the_size_of_a_cookie() {

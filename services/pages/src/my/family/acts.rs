@@ -12,7 +12,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::invitation::{Invitation, digits};
-use super::{Answer, Asking, MAX_TYPED, Typed, address, id_number};
+use super::{Answer, Asking, MAX_TYPED, MOST_RELATIVES, Typed, address, id_number};
 use crate::access::sign_in::masked;
 use crate::caller::PageCaller;
 use crate::my::results::Results;
@@ -20,9 +20,6 @@ use crate::my::subject::{asking_channel, require_relationship};
 use crate::problem_page::PageError;
 use crate::session::{Relative, Resident, SignedIn, Who};
 use crate::site::{SharedSite, Site};
-
-/// Relatives of one session: a cookie has at most 4,096 bytes.
-const MOST_RELATIVES: usize = 8;
 
 /// A form of the page.
 #[derive(Deserialize, Default)]

@@ -30,6 +30,8 @@ use crate::session::{Resident, SignedIn};
 use crate::site::{SharedSite, Site};
 use crate::typed::narrow;
 
+/// Relatives of one session: a cookie has at most 4,096 bytes.
+pub(super) const MOST_RELATIVES: usize = 8;
 /// Longest text of a field that is shown again, in characters.
 const MAX_TYPED: usize = 64;
 
