@@ -40,12 +40,7 @@ impl Audit {
         if from.is_some_and(|from| from.partition.0 >= self.store.layout().partitions()) {
             return Err(Problem::new(Code::InvalidRequest, "the log has no such partition"));
         }
-        let report = |commits| {
-            observer.progress(proto::AuditProgress {
-                commits,
-                ..proto::AuditProgress::default()
-            })
-        };
+        let report = |commits| observer.progress(having_read(commits));
         let (store, trees) = (Arc::clone(&self.store), self.trees.clone());
         if from.is_some() {
             return check(store, trees, from, report)
@@ -69,7 +64,10 @@ impl Audit {
         let Visited { index, sealed } = Arc::into_inner(visited).ok_or_else(Problem::internal)?;
         let mut sealed = sealed.into_inner();
         sealed.sort_by_key(|(position, _)| *position);
+        // The whole index is read, which takes as long as a part of the log.
+        observer.report(having_read(result.commits))?;
         let faults = tokio::task::spawn_blocking(move || index.end()).await;
+        observer.report(having_read(result.commits))?;
         let faults = faults.map_err(|_| Problem::internal())?;
         for fault in faults.map_err(|error| unavailable(&error))? {
             let what = format!(
@@ -92,6 +90,9 @@ impl Audit {
         let Some(queries) = &self.queries else { return Ok(()) };
         let mut first: Option<proto::LogFault> = None;
         for (number, (position, digest)) in sealed.iter().enumerate() {
+            if number % REPORT_EVERY == 0 {
+                observer.report(having_read(result.commits))?;
+            }
             let last = digest.first + u64::from(digest.count) - 1;
             let compared = queries.compare(digest).await.map_err(|error| unavailable(&error))?;
             let what = match compared {
@@ -109,13 +110,6 @@ impl Audit {
             };
             // As for other checks, the first fault stands for all.
             first.get_or_insert_with(|| fault_of(QUERIES, *position, 0, what)).count += 1;
-            if number % REPORT_EVERY == 0 {
-                let commits = result.commits;
-                observer.report(proto::AuditProgress {
-                    commits,
-                    ..proto::AuditProgress::default()
-                })?;
-            }
         }
         result.faults.extend(first);
         Ok(())
@@ -146,6 +140,13 @@ fn failed(error: &CheckError) -> Problem {
     match error {
         CheckError::Cancelled => Problem::new(Code::Unavailable, "the check was cancelled"),
         error => unavailable(error),
+    }
+}
+
+fn having_read(commits: u64) -> proto::AuditProgress {
+    proto::AuditProgress {
+        commits,
+        ..proto::AuditProgress::default()
     }
 }
 
