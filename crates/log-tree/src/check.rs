@@ -70,6 +70,13 @@ impl FaultKind {
             Self::Checkpoint => "checkpoint",
         }
     }
+
+    /// Whether messages of the log are missing or are not what they were, so that data that is derived from the log
+    /// cannot be compared with it.
+    #[must_use]
+    pub const fn is_of_messages(self) -> bool {
+        !matches!(self, Self::Tile | Self::Checkpoint)
+    }
 }
 
 /// The faults of one kind in one partition.

@@ -1,12 +1,13 @@
 //! The check of the whole log, and of what is compared with it: the published trees, the audit index, and the stream of
 //! queries.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use citycode_domain::event::{Event, QueriesSealed};
 use citycode_event_store::{Partition, Position, RecordedCommit, Sequence};
 use citycode_log_folds::{events_of, query_digests_stream};
-use citycode_log_tree::check::{CheckError, Checked, check, check_with};
+use citycode_log_tree::check::{CheckError, Checked, Fault, MAX_FAULTS, check, check_with};
 use citycode_query_stream::Compared;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1 as proto;
@@ -19,6 +20,9 @@ use crate::run::Observer;
 /// The names of the checks that this service adds to those of the log.
 const INDEX: &str = "index";
 const QUERIES: &str = "queries";
+/// What to do about a fault of the index. Of a damaged log, it may have what the log has lost.
+const REBUILD: &str = "stop the service, delete the index, and start it: the index is rebuilt";
+const REPAIR_FIRST: &str = "the log is damaged too: repair it first, and keep the index until then";
 /// Digests of queries that are compared between two reports of progress.
 const REPORT_EVERY: usize = 64;
 
@@ -59,7 +63,9 @@ impl Audit {
         let visiting = Arc::clone(&visited);
         let visit = Arc::new(move |commit: &RecordedCommit| visiting.add(commit));
         let checked = check_with(store, trees, None, visit, report).await;
-        let mut result = sent(checked.map_err(|error| failed(&error))?);
+        let checked = checked.map_err(|error| failed(&error))?;
+        let damage = Damage::of(&checked.faults);
+        let mut result = sent(checked);
         // All tasks of the check have ended.
         let Visited { index, sealed } = Arc::into_inner(visited).ok_or_else(Problem::internal)?;
         let mut sealed = sealed.into_inner();
@@ -70,10 +76,10 @@ impl Audit {
         observer.report(having_read(result.commits))?;
         let faults = faults.map_err(|_| Problem::internal())?;
         for fault in faults.map_err(|error| unavailable(&error))? {
-            let what = format!(
-                "{}; stop the service, delete the index, and start it: the index is rebuilt",
-                fault.what
-            );
+            if damage.includes(fault.partition) {
+                continue;
+            }
+            let what = format!("{}; {}", fault.what, damage.advice());
             result.faults.push(fault_of(INDEX, first_of(fault.partition), 1, what));
         }
         self.check_queries(&sealed, &mut result, observer).await?;
@@ -113,6 +119,35 @@ impl Audit {
         }
         result.faults.extend(first);
         Ok(())
+    }
+}
+
+/// Where messages of the log are missing or changed: a sound index differs there from what can be read.
+struct Damage {
+    partitions: BTreeSet<Partition>,
+    /// Further partitions may have faults that are not listed.
+    is_cut_off: bool,
+}
+
+impl Damage {
+    fn of(faults: &[Fault]) -> Self {
+        let of_messages = faults.iter().filter(|fault| fault.kind.is_of_messages());
+        Self {
+            partitions: of_messages.map(|fault| fault.first.partition).collect(),
+            is_cut_off: faults.len() >= MAX_FAULTS,
+        }
+    }
+
+    fn includes(&self, partition: Partition) -> bool {
+        self.is_cut_off || self.partitions.contains(&partition)
+    }
+
+    fn advice(&self) -> &'static str {
+        if self.partitions.is_empty() {
+            REBUILD
+        } else {
+            REPAIR_FIRST
+        }
     }
 }
 
