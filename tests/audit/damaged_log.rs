@@ -6,7 +6,7 @@ use citycode_audit::Audit;
 use citycode_event_store::{Position, RecordedCommit};
 use citycode_wire::proto::audit::v1 as proto;
 
-use crate::agreement::run;
+use crate::agreement::{Patient, run};
 use crate::city::City;
 use crate::log_manipulations::{Published, Rows};
 
@@ -31,7 +31,13 @@ async fn middle_of(city: &City, partition: u16) -> Position {
         .position
 }
 
-async fn audited(city: &City, published: &Published, at: Position, damage: Damage) -> proto::RunResult {
+/// An audit of a damaged log, and the check of the log with an index that was made before the damage.
+async fn audited(
+    city: &City,
+    published: &Published,
+    at: Position,
+    damage: Damage,
+) -> (proto::RunResult, proto::CheckLogResult) {
     let path = published.log().join("log.redb");
     let sound = std::fs::read(&path).expect("the log");
     let mut rows = Rows::read(&path);
@@ -45,9 +51,10 @@ async fn audited(city: &City, published: &Published, at: Position, damage: Damag
         ..city.audit().await
     };
     let result = run(&audit).await;
+    let checked = audit.check_log(None, &mut Patient).await.expect("checked");
     drop(audit);
     std::fs::write(&path, sound).expect("restored");
-    result
+    (result, checked)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +74,7 @@ async fn an_audit_continues_after_damage_and_says_what_was_not_audited() {
     ];
     for (what, partition, damage) in damages {
         let from = middle_of(&city, partition).await;
-        let result = audited(&city, &published, from, damage).await;
+        let (result, checked) = audited(&city, &published, from, damage).await;
         assert_eq!(result.unaudited.len(), 1, "{what}: {result:?}");
         let named = result.unaudited[0].from.expect("a position");
         assert_eq!(
@@ -87,12 +94,21 @@ async fn an_audit_continues_after_damage_and_says_what_was_not_audited() {
         assert!(result.agree > whole.agree / 4, "{what}: {result:?}");
         assert_eq!(result.agree + unaudited, whole.agree, "{what}: {result:?}");
         assert_eq!((result.missing, result.extra), (0, 0), "{what}: {result:?}");
+        // The index has what the log has lost, and nobody is told to delete it.
+        assert!(!checked.faults.is_empty(), "{what}");
+        for fault in &checked.faults {
+            let of = fault.position.expect("a position").partition;
+            let is_of_log = ["unreadable", "gap", "foreign", "chain", "event"].contains(&&*fault.check);
+            assert!(is_of_log && of == u32::from(partition), "{what}: {fault:?}");
+            assert!(!fault.detail.contains("delete the index"), "{what}: {fault:?}");
+        }
     }
     let at = middle_of(&city, 2).await;
-    let result = audited(&city, &published, at, |_, _| ()).await;
+    let (result, checked) = audited(&city, &published, at, |_, _| ()).await;
     assert_eq!(
         (result.unaudited.len(), result.agree),
         (0, whole.agree),
         "restored: {result:?}"
     );
+    assert_eq!(checked.faults, [], "restored");
 }

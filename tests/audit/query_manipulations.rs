@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use citycode_audit::Observer;
 use citycode_domain::event::Event;
 use citycode_query_stream::{Query, QueryKind};
+use citycode_wire::proto::audit::v1 as proto;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
-use crate::agreement::Patient;
 use crate::city::City;
 
 const QUERIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("queries-1");
@@ -73,10 +74,26 @@ async fn record_and_seal(city: &mut City) {
     );
 }
 
+/// Counts the reports of progress.
+struct Counting(usize);
+
+impl Observer for Counting {
+    fn progress(&mut self, _: proto::AuditProgress) -> bool {
+        self.0 += 1;
+        true
+    }
+}
+
 /// What the check of the log says of queries: the number of queries that agree, faults, and the first one's detail.
 async fn checked(city: &City) -> (u64, u64, String) {
     let audit = city.audit().await;
-    let result = audit.check_log(None, &mut Patient).await.expect("checked");
+    let mut reports = Counting(0);
+    let result = audit.check_log(None, &mut reports).await.expect("checked");
+    // The log is short.
+    assert_eq!(
+        reports.0, 3,
+        "before and after the index is read, and with the first digest"
+    );
     assert!(result.faults.iter().all(|fault| fault.check == "queries"), "{result:?}");
     let fault = result.faults.into_iter().next();
     let (count, detail) = fault.map_or_else(Default::default, |fault| (fault.count, fault.detail));

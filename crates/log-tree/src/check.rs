@@ -70,6 +70,13 @@ impl FaultKind {
             Self::Checkpoint => "checkpoint",
         }
     }
+
+    /// Whether messages of the log are missing or are not what they were, so that data that is derived from the log
+    /// cannot be compared with it.
+    #[must_use]
+    pub const fn is_of_messages(self) -> bool {
+        !matches!(self, Self::Tile | Self::Checkpoint)
+    }
 }
 
 /// The faults of one kind in one partition.
@@ -142,9 +149,9 @@ pub async fn check_with(
     trees: Option<Arc<LogTrees>>,
     from: Option<Position>,
     visit: Arc<impl Fn(&RecordedCommit) + Send + Sync + 'static>,
-    mut report: impl FnMut(u64) -> bool + Send,
+    report: impl FnMut(u64) -> bool + Send,
 ) -> Result<Checked, CheckError> {
-    let (read, mut progress) = mpsc::unbounded_channel();
+    let (read, progress) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     for partitions in shares(&*store, from) {
         let share = Share {
@@ -156,24 +163,47 @@ pub async fn check_with(
         tasks.spawn(share.check(Arc::clone(&visit), read.clone()));
     }
     drop(read);
+    gather(tasks, progress, report).await
+}
+
+/// Adds up what the tasks of a check find, and reports their progress. The first error ends the check at once.
+///
+/// # Errors
+/// The first error of a task, or [`CheckError::Cancelled`]. Dropping the tasks aborts the others.
+async fn gather(
+    mut tasks: JoinSet<Result<Checked, CheckError>>,
+    mut progress: mpsc::UnboundedReceiver<u64>,
+    mut report: impl FnMut(u64) -> bool + Send,
+) -> Result<Checked, CheckError> {
     let (mut messages, mut reported) = (0, 0);
-    while let Some(more) = progress.recv().await {
+    let mut count = |more: u64| {
         messages += more;
         if messages - reported >= REPORT_EVERY {
             reported = messages;
-            // Dropping the tasks aborts them.
             if !report(reported) {
                 return Err(CheckError::Cancelled);
             }
         }
-    }
+        Ok(())
+    };
     let mut all = Checked::default();
-    while let Some(ended) = tasks.join_next().await {
-        let share = ended.map_err(|_| CheckError::Ended)??;
-        all.commits += share.commits;
-        all.compared += share.compared;
-        all.checkpoints.extend(share.checkpoints);
-        all.faults.extend(share.faults);
+    loop {
+        tokio::select! {
+            biased;
+            ended = tasks.join_next() => {
+                let Some(ended) = ended else { break };
+                let share = ended.map_err(|_| CheckError::Ended)??;
+                all.commits += share.commits;
+                all.compared += share.compared;
+                all.checkpoints.extend(share.checkpoints);
+                all.faults.extend(share.faults);
+            }
+            Some(more) = progress.recv() => count(more)?,
+        }
+    }
+    // What the tasks sent last; all of them have ended.
+    while let Some(more) = progress.recv().await {
+        count(more)?;
     }
     all.checkpoints.sort_by_key(|(partition, _)| *partition);
     all.faults.sort_by_key(|fault| (fault.first.partition, fault.kind));
@@ -253,3 +283,6 @@ impl Share {
         Ok(checking.end(&heads))
     }
 }
+
+#[cfg(test)]
+mod tests;

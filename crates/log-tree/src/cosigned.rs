@@ -4,8 +4,9 @@
 //! FOLDER/witnessed    the one that most witnesses have cosigned, as `/log/PP/witnessed` shows it
 //! ```
 //! The file lets a service that was restarted show a cosigned checkpoint before its witnesses have answered again. It is
-//! written after the checkpoint itself; if it is lost or damaged, the witnesses are asked again. Whoever reads the
-//! checkpoint verifies the cosignatures, whose keys this crate does not know.
+//! written after the checkpoint itself; if it is lost or damaged, the witnesses are asked again. If it cannot be
+//! written, checkpoints are published all the same. Whoever reads the checkpoint verifies the cosignatures, whose keys this
+//! crate does not know.
 
 use std::io;
 use std::path::Path;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use citycode_event_store::follow::Fold;
 use citycode_event_store::{EventStore, LogPosition, Partition, Position, RecordedCommit, Sequence};
 use citycode_service_kit::files;
+use citycode_service_kit::repeated::RepeatedInCalls;
 use citycode_transparency::note::{NoteInvalid, NoteSignature};
 use citycode_transparency::statement::CodeStatement;
 use citycode_transparency::tile::{ReadError, TileId, TileReader, TileSource, first_difference};
@@ -142,6 +143,8 @@ struct OfPartition {
     published: RwLock<Published>,
     signer: NoteSigner,
     folder: PathBuf,
+    /// Failures to store the cosigned checkpoint.
+    unstored: RepeatedInCalls,
 }
 
 /// The trees of every partition of a log.
@@ -208,6 +211,7 @@ impl LogTrees {
                 published: RwLock::new(published),
                 signer,
                 folder,
+                unstored: RepeatedInCalls::new(),
             });
         }
         Ok((Self { partitions }, from))
@@ -395,7 +399,7 @@ impl OfPartition {
     fn publish(&self, partition: Partition, live: bool) -> Result<u64, TreeError> {
         let mut tree = self.tree.lock();
         let head = tree.commit()?;
-        self.store_cosigned()?;
+        self.store_cosigned(partition);
         let published = self.published.read().clone();
         if published.stopped.is_some() {
             return Ok(head.size);
@@ -425,14 +429,20 @@ impl OfPartition {
         Ok(head.size)
     }
 
-    /// Stores the cosignatures that have arrived since the last call.
-    fn store_cosigned(&self) -> Result<(), TreeError> {
+    /// Stores the cosignatures that have arrived since the last call. A failure prevents no publishing, because only
+    /// the next start needs the file; the next call tries again.
+    fn store_cosigned(&self, partition: Partition) {
         let unstored = self.published.read().cosigned.unstored();
-        if let Some(signed) = unstored {
-            cosigned::store(&self.folder, &signed)?;
-            self.published.write().cosigned.stored(signed);
+        let Some(signed) = unstored else { return };
+        match cosigned::store(&self.folder, &signed) {
+            Ok(()) => self.published.write().cosigned.stored(signed),
+            Err(error) => {
+                let error = error.to_string();
+                if let Some(unreported) = self.unstored.failed(&error) {
+                    tracing::warn!(%partition, error, unreported, "the cosigned checkpoint is not stored");
+                }
+            }
         }
-        Ok(())
     }
 
     fn sign(&self, head: TreeHead) -> Result<SignedCheckpoint, NoteInvalid> {

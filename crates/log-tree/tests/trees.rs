@@ -13,7 +13,7 @@ use citycode_domain::time::Timestamp;
 use citycode_event_store::follow::Fold as _;
 use citycode_event_store::memory::MemoryEventStore;
 use citycode_event_store::{
-    EventStore, Layout, LogId, NewCommit, Partition, Position, RecordedCommit, StreamName, StreamState,
+    EventStore, Layout, LogId, LogPosition, NewCommit, Partition, Position, RecordedCommit, StreamName, StreamState,
 };
 use citycode_log_tree::check::{Checked, FaultKind, check};
 use citycode_log_tree::{LogTrees, ProveError, Stopped, TreeFold};
@@ -96,7 +96,13 @@ async fn append(store: &MemoryEventStore, commits: impl IntoIterator<Item = NewC
 async fn fold(folder: &Path, store: &MemoryEventStore, limit: u64) -> Arc<LogTrees> {
     let (trees, from) = LogTrees::open(folder, store, HOST, &SEED).await.unwrap();
     let trees = Arc::new(trees);
-    let mut fold = TreeFold(Arc::clone(&trees));
+    fold_from(&trees, store, &from, limit).await;
+    trees
+}
+
+/// Folds at most `limit` commits of each partition after a position.
+async fn fold_from(trees: &Arc<LogTrees>, store: &MemoryEventStore, from: &LogPosition, limit: u64) {
+    let mut fold = TreeFold(Arc::clone(trees));
     for (partition, sequence) in from.iter() {
         for sequence in (sequence.0 + 1..).take(usize::try_from(limit).unwrap()) {
             match store.read_at(Position::new(partition.0, sequence)).await.unwrap() {
@@ -105,7 +111,6 @@ async fn fold(folder: &Path, store: &MemoryEventStore, limit: u64) -> Arc<LogTre
             }
         }
     }
-    trees
 }
 
 async fn whole(folder: &Path, store: &MemoryEventStore) -> Arc<LogTrees> {
@@ -529,6 +534,29 @@ async fn a_cosigned_checkpoint_outlives_a_restart_unless_its_file_was_changed() 
         let trees = whole(folder.path(), &store).await;
         assert_eq!((trees.witnessed(partition), trees.stopped()), (None, vec![]), "{what}");
     }
+}
+
+#[tokio::test]
+async fn checkpoints_are_published_while_the_cosigned_one_cannot_be_stored() {
+    let store = log_of(commits()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let partition = Partition(1);
+    let trees = whole(folder.path(), &store).await;
+    let cosigned = cosign(&trees, partition);
+    let file = folder.path().join("01/witnessed");
+    fs::create_dir(&file).unwrap();
+    let from = store.heads().await.unwrap();
+    append(&store, commits().into_iter().take(9).map(again)).await;
+    fold_from(&trees, &store, &from, 9).await;
+    trees.publish(true).unwrap();
+    let published = trees.checkpoint(partition).unwrap();
+    assert!(published.unverified().head().size > cosigned.unverified().head().size);
+    assert_eq!(trees.witnessed(partition), Some(Arc::clone(&cosigned)));
+
+    // It is stored once that is possible again.
+    fs::remove_dir(&file).unwrap();
+    trees.publish(true).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), cosigned.to_bytes());
 }
 
 /// The same events under another message id.

@@ -1,12 +1,13 @@
 //! The check of the whole log, and of what is compared with it: the published trees, the audit index, and the stream of
 //! queries.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use citycode_domain::event::{Event, QueriesSealed};
 use citycode_event_store::{Partition, Position, RecordedCommit, Sequence};
 use citycode_log_folds::{events_of, query_digests_stream};
-use citycode_log_tree::check::{CheckError, Checked, check, check_with};
+use citycode_log_tree::check::{CheckError, Checked, Fault, MAX_FAULTS, check, check_with};
 use citycode_query_stream::Compared;
 use citycode_service_kit::problem::{Code, Problem};
 use citycode_wire::proto::audit::v1 as proto;
@@ -19,6 +20,9 @@ use crate::run::Observer;
 /// The names of the checks that this service adds to those of the log.
 const INDEX: &str = "index";
 const QUERIES: &str = "queries";
+/// What to do about a fault of the index. Of a damaged log, it may have what the log has lost.
+const REBUILD: &str = "stop the service, delete the index, and start it: the index is rebuilt";
+const REPAIR_FIRST: &str = "the log is damaged too: repair it first, and keep the index until then";
 /// Digests of queries that are compared between two reports of progress.
 const REPORT_EVERY: usize = 64;
 
@@ -40,12 +44,7 @@ impl Audit {
         if from.is_some_and(|from| from.partition.0 >= self.store.layout().partitions()) {
             return Err(Problem::new(Code::InvalidRequest, "the log has no such partition"));
         }
-        let report = |commits| {
-            observer.progress(proto::AuditProgress {
-                commits,
-                ..proto::AuditProgress::default()
-            })
-        };
+        let report = |commits| observer.progress(having_read(commits));
         let (store, trees) = (Arc::clone(&self.store), self.trees.clone());
         if from.is_some() {
             return check(store, trees, from, report)
@@ -64,18 +63,23 @@ impl Audit {
         let visiting = Arc::clone(&visited);
         let visit = Arc::new(move |commit: &RecordedCommit| visiting.add(commit));
         let checked = check_with(store, trees, None, visit, report).await;
-        let mut result = sent(checked.map_err(|error| failed(&error))?);
+        let checked = checked.map_err(|error| failed(&error))?;
+        let damage = Damage::of(&checked.faults);
+        let mut result = sent(checked);
         // All tasks of the check have ended.
         let Visited { index, sealed } = Arc::into_inner(visited).ok_or_else(Problem::internal)?;
         let mut sealed = sealed.into_inner();
         sealed.sort_by_key(|(position, _)| *position);
+        // The whole index is read, which takes as long as a part of the log.
+        observer.report(having_read(result.commits))?;
         let faults = tokio::task::spawn_blocking(move || index.end()).await;
+        observer.report(having_read(result.commits))?;
         let faults = faults.map_err(|_| Problem::internal())?;
         for fault in faults.map_err(|error| unavailable(&error))? {
-            let what = format!(
-                "{}; stop the service, delete the index, and start it: the index is rebuilt",
-                fault.what
-            );
+            if damage.includes(fault.partition) {
+                continue;
+            }
+            let what = format!("{}; {}", fault.what, damage.advice());
             result.faults.push(fault_of(INDEX, first_of(fault.partition), 1, what));
         }
         self.check_queries(&sealed, &mut result, observer).await?;
@@ -92,6 +96,9 @@ impl Audit {
         let Some(queries) = &self.queries else { return Ok(()) };
         let mut first: Option<proto::LogFault> = None;
         for (number, (position, digest)) in sealed.iter().enumerate() {
+            if number % REPORT_EVERY == 0 {
+                observer.report(having_read(result.commits))?;
+            }
             let last = digest.first + u64::from(digest.count) - 1;
             let compared = queries.compare(digest).await.map_err(|error| unavailable(&error))?;
             let what = match compared {
@@ -109,16 +116,38 @@ impl Audit {
             };
             // As for other checks, the first fault stands for all.
             first.get_or_insert_with(|| fault_of(QUERIES, *position, 0, what)).count += 1;
-            if number % REPORT_EVERY == 0 {
-                let commits = result.commits;
-                observer.report(proto::AuditProgress {
-                    commits,
-                    ..proto::AuditProgress::default()
-                })?;
-            }
         }
         result.faults.extend(first);
         Ok(())
+    }
+}
+
+/// Where messages of the log are missing or changed: a sound index differs there from what can be read.
+struct Damage {
+    partitions: BTreeSet<Partition>,
+    /// Further partitions may have faults that are not listed.
+    is_cut_off: bool,
+}
+
+impl Damage {
+    fn of(faults: &[Fault]) -> Self {
+        let of_messages = faults.iter().filter(|fault| fault.kind.is_of_messages());
+        Self {
+            partitions: of_messages.map(|fault| fault.first.partition).collect(),
+            is_cut_off: faults.len() >= MAX_FAULTS,
+        }
+    }
+
+    fn includes(&self, partition: Partition) -> bool {
+        self.is_cut_off || self.partitions.contains(&partition)
+    }
+
+    fn advice(&self) -> &'static str {
+        if self.partitions.is_empty() {
+            REBUILD
+        } else {
+            REPAIR_FIRST
+        }
     }
 }
 
@@ -146,6 +175,13 @@ fn failed(error: &CheckError) -> Problem {
     match error {
         CheckError::Cancelled => Problem::new(Code::Unavailable, "the check was cancelled"),
         error => unavailable(error),
+    }
+}
+
+fn having_read(commits: u64) -> proto::AuditProgress {
+    proto::AuditProgress {
+        commits,
+        ..proto::AuditProgress::default()
     }
 }
 

@@ -105,7 +105,8 @@ impl ComparedIndex {
         }
     }
 
-    /// Compares, after every commit of the log up to the index's position was added.
+    /// Compares, after every commit of the log up to the index's position was added. A partition of which the log has
+    /// lost commits differs; the caller knows which these are.
     ///
     /// # Errors
     /// [`IndexError`], if the index cannot be read.

@@ -57,8 +57,11 @@ impl BatchRecorder {
     /// A sentence; the next call repeats what was not appended.
     pub(crate) async fn record(&self) -> Result<(), String> {
         let reading = self.environment.clock.reading();
-        if !is_auditable(&**self.log.store()) || reading.trust != ClockTrust::Trusted {
+        if !is_auditable(&**self.log.store()) {
             return Ok(());
+        }
+        if reading.trust != ClockTrust::Trusted {
+            return Err("this server's clock stepped back".into());
         }
         let records = Arc::clone(&self.records);
         let batches = blocking(move || records.unrecorded()).await?;
