@@ -103,12 +103,12 @@ async fn a_portal_is_killed_in_the_middle_of_a_journey(town: &mut Town, resident
     // The form is open in the browser; its portal ends.
     town.portals.remove(0).kill_9().await;
     let fields = [("form_token", token.as_str()), ("command_id", command.as_str())];
-    let issued = resident.post(&town.portals[0], "/my/offline/issue", &fields).await;
+    let issued = resident.act(&town.portals[0], "/my/offline/issue", &fields).await;
     assert_eq!((issued.status, issued.attribute("data-result").as_str()), (200, "done"));
     let code = issued.attribute("data-code-id");
     // The same form again, at a portal that has just started, does nothing twice.
     town.start_portal("portal-1").await;
-    let again = resident.post(&town.portals[1], "/my/offline/issue", &fields).await;
+    let again = resident.act(&town.portals[1], "/my/offline/issue", &fields).await;
     assert_eq!((again.status, again.attribute("data-code-id")), (200, code));
     let asked = json!({ "id_number": town.resident, "kind": "offline" });
     let portal = town.services.portal.url();

@@ -1,6 +1,7 @@
 //! `kill -9` under load, while the log's trees are written, the audit index follows, an audit runs and an export is
 //! written: whatever was interrupted continues, and has the same result as if nothing had happened.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
@@ -184,7 +185,11 @@ async fn kill_9_during_audits_exports_and_publishing_changes_no_result() {
         } else {
             std::fs::remove_file(&path)
         };
-        removed.unwrap_or_else(|error| panic!("{derived}: {error}"));
+        match removed {
+            // On a fast machine the tree has not filled its first tile.
+            Err(error) if error.kind() == ErrorKind::NotFound && derived.ends_with("tile") => {}
+            removed => removed.unwrap_or_else(|error| panic!("{derived}: {error}")),
+        }
     }
     let server = Server::start(&town.data()).await;
     let url = server.process.url().to_owned();

@@ -80,6 +80,13 @@ impl Browser {
         }
     }
 
+    /// Sends a form that ends in a redirection, as all of `/my` do, and reads the page of its result.
+    pub(crate) async fn act(&mut self, portal: &Running, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let sent = self.post(portal, path, fields).await;
+        assert_eq!(sent.status, 303, "{}", sent.text);
+        self.get(portal, &sent.location).await
+    }
+
     /// Signs in through the provider: begins at one portal, and comes back to another.
     pub(crate) async fn sign_in(
         &mut self,
