@@ -107,10 +107,10 @@ pub(super) async fn report(
 ) -> Result<Response, PageError> {
     let command_id = signed_in.session.command(&site, &form.form_token, &form.command_id)?;
     let resident = &signed_in.who;
-    let found = bound(&site, resident).await?;
     // The sessions end first: whoever has the phone can do nothing more, whatever happens to the rest. The codes are
     // reported lost even if the sessions cannot be ended.
     let sessions_remain = end_all_sessions(&site, resident).await.is_err();
+    let found = bound(&site, resident).await?;
     let mut reported = Reported {
         died: Vec::new(),
         failed: Vec::new(),
