@@ -215,7 +215,10 @@ mod tests {
         for table in [Table::EndedSession, Table::EndedPerson] {
             let settings = settings_of(table, 3, &[1; 16]);
             let most = settings["max_msgs"].as_u64().unwrap();
-            assert!(most > table.most_in_city() && table.most_in_city() >= 10_000_000, "{most}");
+            assert!(
+                most > table.most_in_city() && table.most_in_city() >= 10_000_000,
+                "{most}"
+            );
         }
         let pairings = settings_of(Table::Pairing, 3, &[1; 16]);
         assert_eq!(pairings["max_msgs"], Table::Pairing.most() + SPARE_MESSAGES);

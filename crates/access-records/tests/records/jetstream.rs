@@ -245,7 +245,10 @@ async fn a_leader_without_the_other_servers_is_not_believed() {
     if let Ok(told) = alone.request(request, body.to_string().into()).await {
         let told: Value = serde_json::from_slice(&told.payload).unwrap();
         let code = told["error"]["err_code"].as_u64();
-        assert!(code.is_some_and(|code| [10_037, 10_008, 10_009].contains(&code)), "{told}");
+        assert!(
+            code.is_some_and(|code| [10_037, 10_008, 10_009].contains(&code)),
+            "{told}"
+        );
     }
     // It is not believed in either state. The last proof counts for a second.
     eventually("what is not recorded is not known", PATIENCE, || async {

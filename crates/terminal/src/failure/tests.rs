@@ -136,10 +136,16 @@ fn an_inconclusive_refusal_after_a_lost_answer_leaves_the_outcome_unknown() {
 fn an_argument_without_a_flag_is_not_repeated() {
     let command = clap::Command::new("citycode").arg(clap::Arg::new("kind").long("kind"));
     let of = |argument: &str| {
-        let error = command.clone().try_get_matches_from(["citycode", argument]).unwrap_err();
+        let error = command
+            .clone()
+            .try_get_matches_from(["citycode", argument])
+            .unwrap_err();
         usage_failure(&without_value(&error)).line()
     };
     let line = of("11010519491231002X");
-    assert!(line.contains("unexpected argument '…'") && !line.contains("1101"), "{line}");
+    assert!(
+        line.contains("unexpected argument '…'") && !line.contains("1101"),
+        "{line}"
+    );
     assert!(of("--king").contains("'--king'"));
 }

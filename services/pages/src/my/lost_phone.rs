@@ -236,3 +236,6 @@ async fn report_one(site: &Site, resident: &Resident, bound: &Bound, command_id:
         .await?;
     Ok(answer.into_inner().code_id)
 }
+
+#[cfg(test)]
+mod tests;
