@@ -48,13 +48,27 @@ async fn is_decided(city: &City, portal: &str, code: &Value, wanted: &str) {
 async fn is_recreated_only_on_request(city: &City, lost: &str) -> Value {
     let anew = format!("log={lost}");
     refused(city, &["--begin-anew", &anew], &["the part `log` is not lost"]).await;
-    for partition in 1..4 {
-        delete_stream(city, &format!("CC_EV_{partition:02}")).await;
-    }
-    let torn = ["the part `log` is incomplete", "01, 02, 03", lost, "archive"];
+    delete_stream(city, "CC_EV_01").await;
+    let torn = ["the part `log` is incomplete", "partitions 01)", lost, "archive"];
     refused(city, &[], &torn).await;
     refused(city, &["--begin-anew", &anew], &torn).await;
+    // The rest is found too if it has none of the partitions that are asked for.
     delete_stream(city, "CC_EV_00").await;
+    let torn = ["the part `log` is incomplete", "partitions 00, 01)", lost, "archive"];
+    for fewer in ["2", "4"] {
+        let words = ["provision", "--partitions", fewer, "--vault-pages", "64"];
+        is_refused(city, "provision", &words, &torn).await;
+        is_refused(
+            city,
+            "provision",
+            &[&words[..], &["--begin-anew", &anew]].concat(),
+            &torn,
+        )
+        .await;
+    }
+    for partition in 2..4 {
+        delete_stream(city, &format!("CC_EV_{partition:02}")).await;
+    }
     refused(
         city,
         &[],

@@ -78,7 +78,7 @@ pub struct Environment {
 /// Limits that differ in tests.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most records of a table, if it is not the table's own.
+    /// Most records of a table, if not [`Table::most_in_city`].
     pub most: Option<u64>,
     /// How long the servers keep a record after its expiry.
     pub kept_after_expiry: Duration,

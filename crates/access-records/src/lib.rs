@@ -52,14 +52,26 @@ impl Table {
         Self::CardReading,
     ];
 
-    /// Most records of this table. Beyond it new ones are refused, and existing ones are kept. Anybody may ask for a
-    /// pairing code, so that table has a small limit of its own and cannot take the room of others.
+    /// Most records of this table in the folder of one program. Beyond it new ones are refused, and existing ones are
+    /// kept. Anybody may ask for a pairing code, so that table has a small limit of its own and cannot take the room of
+    /// others.
     #[must_use]
     pub fn most(self) -> u64 {
         match self {
             Self::EndedSession | Self::EndedPerson | Self::Device | Self::CardReading => 100_000,
             Self::Invitation => 20_000,
             Self::StartLink | Self::Pairing => 1_000,
+        }
+    }
+
+    /// Most records of this table for a whole city on NATS servers, as [`Table::most`]. Each sign-out and each lost phone
+    /// of a day leaves a record, and no resident may be refused one: 10 million records of some 200 bytes take 2 GB of
+    /// disk at each server, and the servers' index of subjects takes about as much memory.
+    #[must_use]
+    pub fn most_in_city(self) -> u64 {
+        match self {
+            Self::EndedSession | Self::EndedPerson => 10_000_000,
+            other => other.most(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Creating a log: one stream for each partition, with settings that never change.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use citycode_event_store::{Layout, LogId, Partition};
 use citycode_jetstream::Client;
 
+use crate::accounts::partitions_of_accounts;
 use crate::config::{Config, NewLog};
 use crate::manifest::Manifest;
 use crate::names;
@@ -46,32 +48,49 @@ pub struct Remains {
     pub log_id: LogId,
     /// The lost log in whose place it was created.
     pub replaces: Option<LogId>,
+    /// Its layout.
+    pub layout: Layout,
     /// The missing partitions.
     pub missing: Vec<Partition>,
     /// Whether an existing partition has commits.
     pub has_commits: bool,
 }
 
-/// What the servers have of a log with this layout; `None` if they have none of its partitions.
+/// What the servers have of a log, whatever its layout; `None` if they have no partition. Where the accounts name the
+/// partitions, only those are asked for: the servers do not answer other questions.
 ///
 /// # Errors
-/// [`OpenError`].
-pub async fn remains(config: &Config, layout: Layout) -> Result<Option<Remains>, OpenError> {
+/// [`OpenError`]; [`OpenError::OtherLog`] if the partitions are of several logs.
+pub async fn remains(config: &Config) -> Result<Option<Remains>, OpenError> {
+    let most = partitions_of_accounts(&config.connection).await?;
     let client = open::connect(config, &Arc::default()).await?;
-    let (mut found, mut missing) = (None, Vec::new());
-    for partition in layout.all_partitions() {
+    let (mut first, mut found, mut has_commits) = (None, BTreeSet::new(), false);
+    for partition in (0..most.unwrap_or(Layout::MAX_PARTITIONS)).map(Partition) {
         let Some(info) = open::partition_info(&client, partition).await? else {
-            missing.push(partition);
             continue;
         };
         let manifest = open::read_manifest(&info, partition)?;
-        let (_, has_commits) = found.get_or_insert((manifest, false));
-        *has_commits |= info.state.last_seq > 0;
+        let other = manifest.log_id;
+        let expected = first.get_or_insert(manifest).log_id;
+        if other != expected {
+            return Err(OpenError::OtherLog {
+                partition,
+                expected,
+                found: other,
+            });
+        }
+        found.insert(partition);
+        has_commits |= info.state.last_seq > 0;
     }
-    Ok(found.map(|(manifest, has_commits)| Remains {
+    Ok(first.map(|manifest| Remains {
         log_id: manifest.log_id,
         replaces: manifest.replaces,
-        missing,
+        layout: manifest.layout,
+        missing: manifest
+            .layout
+            .all_partitions()
+            .filter(|partition| !found.contains(partition))
+            .collect(),
         has_commits,
     }))
 }

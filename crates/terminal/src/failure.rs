@@ -227,8 +227,23 @@ pub fn report_usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         }
         _ => {}
     }
-    let failure = usage_failure(&error.to_string());
+    let failure = usage_failure(&without_value(error));
     failure.report(Output::new(requested_format(arguments)))
+}
+
+/// clap's text. An argument that no flag precedes is left out of it: it may be an ID number, a code or a credential.
+fn without_value(error: &clap::Error) -> String {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let text = error.to_string();
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(value))
+            if error.kind() == ErrorKind::UnknownArgument && !value.is_empty() && !value.starts_with('-') =>
+        {
+            text.replace(&format!("'{value}'"), "'…'")
+                .replace(&format!("'-- {value}'"), "'-- …'")
+        }
+        _ => text,
+    }
 }
 
 /// clap prints several lines: the error, hints, and the usage. The first two are joined to one line; the usage is

@@ -14,6 +14,7 @@ mod named_files;
 mod pages;
 mod policy;
 mod portal;
+mod reported_records;
 mod revocation;
 mod scan_batches;
 mod servers;

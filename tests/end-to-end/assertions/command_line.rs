@@ -178,8 +178,16 @@ async fn questions_and_corrections_of_a_person_send_the_assertion_too() {
     done(&city, &number_and_assertion(&city, "rename", &person), &rename).await;
 
     // Every user of the machine can see a command line.
-    let given = [&issue[..issue.len() - 1], &["a.b.c"]].concat();
+    let given = [&issue[..issue.len() - 1], &["eyJhbGciOi.J9.x"]].concat();
     refused(&city, &person, &given, 2, "standard input, or @FILE").await;
+    let said = talk(&run(&city, &person, &given).await);
+    assert!(!said.contains("eyJ"), "a credential is not repeated: {said}");
+    let without_flag = [&["codes"], &given[issue.len() - 1..]].concat();
+    let said = talk(&run(&city, &person, &without_flag).await);
+    assert!(
+        said.contains("unexpected argument") && !said.contains("eyJ"),
+        "nor without its flag: {said}"
+    );
     let missing = [&issue[..issue.len() - 1], &["@/nonexistent/assertion"]].concat();
     refused(&city, &person, &missing, 1, "cannot read").await;
     refused(&city, &person, &issue, 2, "contains no assertion").await;

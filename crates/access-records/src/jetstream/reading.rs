@@ -1,4 +1,8 @@
 //! Reads records at the leader of a stream, which proves that it is one.
+//!
+//! A read of one record is repeated until its proof is young ([`ANSWERED_WITHIN`]). A list is not: it is as of the proof
+//! with which it begins, so it is up to 8 s old when it is returned (the deadline of a list). Whoever acts on a record of a
+//! list reads it again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -121,6 +125,7 @@ impl Inner {
         }
     }
 
+    /// As of a proof that may be as old as the whole list takes.
     pub(super) async fn list(&self, table: Table, now: i64) -> Result<Vec<(Vec<u8>, Record)>, Unavailable> {
         self.prove(table).await?;
         let subjects = self.subjects(table).await?;

@@ -188,7 +188,7 @@ fn settings_of(table: Table, replicas: u8, id: &[u8; 16]) -> Map<String, Value> 
         "discard": "new",
         "num_replicas": replicas,
         "max_consumers": -1,
-        "max_msgs": table.most() + SPARE_MESSAGES,
+        "max_msgs": table.most_in_city() + SPARE_MESSAGES,
         "max_msgs_per_subject": 1,
         "max_bytes": -1,
         "max_age": 0,
@@ -204,4 +204,23 @@ fn settings_of(table: Table, replicas: u8, id: &[u8; 16]) -> Map<String, Value> 
         unreachable!("json! of braces is an object")
     };
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_sign_outs_of_a_city_has_room() {
+        for table in [Table::EndedSession, Table::EndedPerson] {
+            let settings = settings_of(table, 3, &[1; 16]);
+            let most = settings["max_msgs"].as_u64().unwrap();
+            assert!(
+                most > table.most_in_city() && table.most_in_city() >= 10_000_000,
+                "{most}"
+            );
+        }
+        let pairings = settings_of(Table::Pairing, 3, &[1; 16]);
+        assert_eq!(pairings["max_msgs"], Table::Pairing.most() + SPARE_MESSAGES);
+    }
 }

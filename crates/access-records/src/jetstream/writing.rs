@@ -134,7 +134,7 @@ impl Inner {
         self.prove(table).await?;
         let info = api::stream_info(&self.client, &stream_name(table)).await;
         let messages = info.map_err(Unavailable::new)?.state.messages;
-        let most = self.limits.most.unwrap_or(table.most());
+        let most = self.limits.most.unwrap_or(table.most_in_city());
         if messages > most {
             return Err(Unavailable::new("there are too many records of this kind"));
         }

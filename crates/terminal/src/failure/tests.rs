@@ -131,3 +131,21 @@ fn an_inconclusive_refusal_after_a_lost_answer_leaves_the_outcome_unknown() {
     let by_a_rule = refused("on_hold", 409).after_a_lost_answer();
     assert_eq!(by_a_rule.outcome(), Some(Outcome::NotDone));
 }
+
+#[test]
+fn an_argument_without_a_flag_is_not_repeated() {
+    let command = clap::Command::new("citycode").arg(clap::Arg::new("kind").long("kind"));
+    let of = |argument: &str| {
+        let error = command
+            .clone()
+            .try_get_matches_from(["citycode", argument])
+            .unwrap_err();
+        usage_failure(&without_value(&error)).line()
+    };
+    let line = of("11010519491231002X");
+    assert!(
+        line.contains("unexpected argument '…'") && !line.contains("1101"),
+        "{line}"
+    );
+    assert!(of("--king").contains("'--king'"));
+}

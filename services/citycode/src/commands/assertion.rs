@@ -3,6 +3,7 @@
 //! An assertion is a bearer credential, so it is never a value on the command line, which every user of the machine can
 //! see: it is read from a file or from standard input. The server validates it, once.
 
+use std::convert::Infallible;
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -26,21 +27,21 @@ pub(crate) enum AssertionArg {
     StandardInput,
     /// `@FILE`: the first line of a file.
     File(PathBuf),
+    /// Anything else, which may be an assertion and is not kept: why it is refused. The parser of the command line must
+    /// not refuse it, because its message repeats the value.
+    Refused(&'static str),
 }
 
 impl FromStr for AssertionArg {
-    type Err = &'static str;
+    type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix('@') {
-            Some("") => Err("the file name after @ is missing"),
-            Some(path) => Ok(Self::File(path.into())),
-            None if text == "-" => Ok(Self::StandardInput),
-            None => Err(
-                "give - to read the assertion from standard input, or @FILE: every user of this machine can see the \
-                 command line",
-            ),
-        }
+        Ok(match text.strip_prefix('@') {
+            Some("") => Self::Refused("has no file name after @"),
+            Some(path) => Self::File(path.into()),
+            None if text == "-" => Self::StandardInput,
+            None => Self::Refused("takes no assertion itself: every user of this machine can see the command line"),
+        })
     }
 }
 
@@ -94,6 +95,7 @@ pub(crate) fn authentication(flag: &str, given: Option<&AssertionArg>) -> Result
             let read = first_line(flag, &name, &mut std::io::BufReader::new(file));
             read.map_err(|why| why.into_failure(&name))?
         }
+        AssertionArg::Refused(why) => return Err(Failure::usage(format_args!("{flag} {why}"), FORMS)),
     };
     Ok(Some(json!({ "assertion": *text })))
 }
@@ -146,8 +148,13 @@ mod tests {
 
     #[test]
     fn an_assertion_is_never_a_value_on_the_command_line() {
-        assert!(AssertionArg::from_str("eyJhbGciOi.J9.x").is_err());
-        assert!(AssertionArg::from_str("@").is_err());
+        for (text, reason) in [("eyJhbGciOi.J9.x", "command line"), ("@", "no file name")] {
+            let Ok(given) = AssertionArg::from_str(text);
+            let failure = authentication("--assertion", Some(&given)).unwrap_err();
+            assert_eq!(failure.exit(), 2);
+            assert!(failure.why().contains(reason), "{}", failure.line());
+            assert!(!failure.line().contains("eyJ"), "{}", failure.line());
+        }
         assert!(matches!(AssertionArg::from_str("-"), Ok(AssertionArg::StandardInput)));
         assert!(matches!(AssertionArg::from_str("@a.jwt"), Ok(AssertionArg::File(_))));
     }

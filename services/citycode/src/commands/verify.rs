@@ -38,7 +38,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "N, - or @FILE")]
     id_card: Option<IdNumberArg>,
     /// `-` reads one scan per line from standard input.
-    #[arg(value_name = "-", value_parser = ["-"])]
+    // It is checked in `run`: the parser's message would repeat a code that was given without its flag.
+    #[arg(value_name = "-")]
     lines: Option<String>,
     /// The number on the ID card that was shown with the code.
     #[arg(long, value_name = "N, - or @FILE")]
@@ -58,7 +59,11 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) async fn run(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
-    if args.lines.is_some() {
+    if let Some(lines) = &args.lines {
+        if lines != "-" {
+            let why = "the only argument without a flag is -, which reads scans from standard input";
+            return Err(Failure::usage(why, "give a code with --code"));
+        }
         if args.id_number.as_ref().is_some_and(IdNumberArg::is_standard_input) {
             let why = "standard input contains the scans, so the ID number cannot be read from it too";
             return Err(Failure::usage(why, "give --id-number @FILE"));

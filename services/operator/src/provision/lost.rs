@@ -2,7 +2,7 @@
 //! commits. Both would be used silently: the empty log lacks every code, the empty vault lets every person register
 //! twice.
 
-use citycode_event_store::{EventStore as _, Layout, LogId};
+use citycode_event_store::{EventStore as _, Layout, LogId, Partition};
 use citycode_event_store_jetstream::{self as jetstream, JetStreamEventStore};
 use citycode_vault::jetstream::{self as vault, ExistingVault, Origin, VaultConfig};
 
@@ -66,10 +66,14 @@ pub(super) async fn refuse(
                 has_commits: heads.commits() > 0,
             })
         }
-        Err(jetstream::OpenError::NoLog) => None,
-        Err(jetstream::OpenError::PartitionMissing(_)) if args.begin_anew.is_none() => {
-            return interrupted(args, settings, log, layout).await;
+        // Without partition 0 it is `NoLog` too.
+        Err(jetstream::OpenError::NoLog | jetstream::OpenError::PartitionMissing(_)) if args.begin_anew.is_none() => {
+            if let Some(lost) = interrupted(args, settings, log, layout).await? {
+                return Ok(lost);
+            }
+            None
         }
+        Err(jetstream::OpenError::NoLog) => None,
         Err(error) => return Err(unavailable("the event log cannot be used", &error)),
     };
     let vault = existing_vault(args, settings).await?;
@@ -107,21 +111,35 @@ pub(super) async fn refuse(
     }
 }
 
+/// What the servers have of a log.
+async fn remains(args: &ProvisionArgs, log: &jetstream::Config) -> Result<Option<jetstream::Remains>, Failure> {
+    let remains = retried(args.wait, || jetstream::remains(log), jetstream::OpenError::may_pass).await;
+    remains.map_err(|error| unavailable("the event log cannot be inspected", &error))
+}
+
 /// An incomplete log whose creation was interrupted; `jetstream::provision` completes it if it has no commits. A vault is
-/// created only beside a complete log, so with the log's own vault it was complete.
+/// created only beside a complete log, so with the log's own vault it was complete. With fewer partitions than it has,
+/// another log would be created beside its rest; partitions are created from 0 on, so one without partition 0 was lost.
+/// `None` if the servers have no partition.
 async fn interrupted(
     args: &ProvisionArgs,
     settings: &ServiceSettings,
     log: &jetstream::Config,
     layout: Layout,
-) -> Result<Lost, Failure> {
-    let remains = jetstream::remains(log, layout).await;
-    let remains = remains.map_err(|error| unavailable("the event log cannot be inspected", &error))?;
-    let vault = existing_vault(args, settings).await?;
-    match (remains, vault) {
-        (Some(log), Some(vault)) if log.log_id.0 == vault.log_id => Err(log_torn(&log)),
-        _ => Ok(Lost::default()),
+) -> Result<Option<Lost>, Failure> {
+    if remains(args, log).await?.is_none() {
+        return Ok(None);
     }
+    // Another run may have created partition 0 after the first look at it, and others before the look at those.
+    let Some(log) = remains(args, log).await? else {
+        return Ok(None);
+    };
+    let vault = existing_vault(args, settings).await?;
+    let was_complete = vault.is_some_and(|vault| vault.log_id == log.log_id.0) && !log.missing.is_empty();
+    if was_complete || log.layout != layout || log.missing.contains(&Partition(0)) {
+        return Err(log_torn(&log));
+    }
+    Ok(Some(Lost::default()))
 }
 
 /// `--begin-anew log=LOGID`: a log is created in place of the lost one of the vault. Its streams name the lost log, so
@@ -134,9 +152,7 @@ async fn replace_log(
     layout: Layout,
     named: LogId,
 ) -> Result<Lost, Failure> {
-    let remains = || jetstream::remains(log, layout);
-    let remains = retried(args.wait, remains, jetstream::OpenError::may_pass).await;
-    let remains = remains.map_err(|error| unavailable("the event log cannot be inspected", &error))?;
+    let remains = remains(args, log).await?;
     let Some(vault) = existing_vault(args, settings).await? else {
         let why = "--begin-anew log: the servers have no vault, and without one there is nothing to continue with";
         let fix = "restore the vault from its backup first; without a backup, run `citycode provision` without \
@@ -154,7 +170,7 @@ async fn replace_log(
     };
     match remains {
         None => Ok(replaces),
-        Some(log) if log.replaces == Some(named) && !log.has_commits => Ok(replaces),
+        Some(log) if log.replaces == Some(named) && !log.has_commits && log.layout == layout => Ok(replaces),
         Some(log) if log.missing.is_empty() => Err(not_made(
             "--begin-anew log: the part `log` is not lost, so it is not recreated",
             "run `citycode provision` without --begin-anew",

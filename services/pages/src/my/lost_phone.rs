@@ -1,5 +1,6 @@
 //! `/my/lost-phone`, 手机丢了: ends all sessions of the person, and reports the codes bound to the phone lost, after naming
-//! them. The sessions have ended when the result is shown, so a sealed cookie of its own keeps it.
+//! them. The sessions have ended when the result is shown, so a sealed cookie of its own keeps it. If they cannot be ended,
+//! the codes are reported lost nevertheless, and the person is told.
 
 use askama::Template;
 use axum::Form;
@@ -38,6 +39,8 @@ struct LostPhone<'a> {
     died: Option<Vec<Died>>,
     /// After the act: the codes that could not be ended.
     failed: Vec<String>,
+    /// After the act: the sessions could not be ended.
+    sessions_remain: bool,
 }
 
 /// A code that is bound to a phone.
@@ -52,6 +55,9 @@ struct Bound {
 struct Reported {
     died: Vec<Named>,
     failed: Vec<Named>,
+    /// Whether the sessions could not be ended.
+    #[serde(default)]
+    sessions_remain: bool,
     /// Unix seconds, exclusive.
     expires_at: i64,
 }
@@ -89,6 +95,7 @@ pub(super) async fn show(
         bound: bound(&site, &signed_in.who).await?,
         died: None,
         failed: Vec::new(),
+        sessions_remain: false,
     };
     Ok(page(StatusCode::OK, &shown))
 }
@@ -100,12 +107,14 @@ pub(super) async fn report(
 ) -> Result<Response, PageError> {
     let command_id = signed_in.session.command(&site, &form.form_token, &form.command_id)?;
     let resident = &signed_in.who;
+    // The sessions end first: whoever has the phone can do nothing more, whatever happens to the rest. The codes are
+    // reported lost even if the sessions cannot be ended.
+    let sessions_remain = end_all_sessions(&site, resident).await.is_err();
     let found = bound(&site, resident).await?;
-    // The sessions end first: whoever has the phone can do nothing more, whatever happens to the rest.
-    end_all_sessions(&site, resident).await?;
     let mut reported = Reported {
         died: Vec::new(),
         failed: Vec::new(),
+        sessions_remain,
         expires_at: site.now() + RESULT_SECONDS,
     };
     for (number, bound) in found.iter().enumerate() {
@@ -131,7 +140,10 @@ pub(super) async fn report(
         site.secure_attribute()
     );
     let mut response = ([(SET_COOKIE, kept)], Redirect::to("/my/lost-phone/done")).into_response();
-    if let Ok(cleared) = Session::clear_cookie(Area::My).parse() {
+    // With this session the person can try again to end them all.
+    if let Ok(cleared) = Session::clear_cookie(Area::My).parse()
+        && !sessions_remain
+    {
         response.headers_mut().append(SET_COOKIE, cleared);
     }
     Ok(response)
@@ -153,6 +165,7 @@ pub(super) async fn done(State(site): SharedSite, choice: Choice, parts: Parts) 
     let shown = LostPhone {
         died: Some(died.collect()),
         failed: failed.collect(),
+        sessions_remain: reported.sessions_remain,
         bound: Vec::new(),
         f,
     };
@@ -223,3 +236,6 @@ async fn report_one(site: &Site, resident: &Resident, bound: &Bound, command_id:
         .await?;
     Ok(answer.into_inner().code_id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use citycode_service_clients::Clients;
 use citycode_service_kit::files;
 use citycode_service_kit::health::HealthRegistry;
 
+use super::reported_records::ReportedRecords;
 use super::settings::ServiceSettings;
 use super::{Role, dependencies};
 use crate::wiring::page_settings::is_secure;
@@ -66,7 +67,7 @@ pub(super) async fn open(
         tokens: Arc::new(LocalPageTokens::of_portals(authority, Arc::clone(&environment.clock))),
         assertions: None,
         session_key: records.session_key(&city_key),
-        records: Arc::new(records),
+        records: Arc::new(ReportedRecords { records, component }),
         clock: Arc::clone(&environment.clock),
         entropy: Arc::clone(&environment.entropy),
         fonts,
