@@ -248,7 +248,6 @@ mod tests {
             "verify --place P --code T --image F",
             "history",
             "standing --id-number N --set blue --reason S",
-            "issue --kind K --id-number N --channel C --assertion a.b.c",
         ] {
             assert!(
                 Cli::try_parse_from(format!("citycode {line}").split(' ')).is_err(),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::codes_kept::KeptCodes;
-use super::subject::{Subject, channel_for, codes_of, last_of, state_icon, state_word};
+use super::subject::{Subject, channel_for, codes_of, last_of, listed, state_icon, state_word};
 use crate::access::sign_in::masked;
 use crate::acts::ActResult;
 use crate::frame::{Frame, page};
@@ -205,7 +205,12 @@ pub(super) async fn show(
         return Err(PageError::NotFound);
     }
     let f = frame(&site, choice, kind, &signed_in.session, &signed_in.who);
-    let codes = codes_of(&site, &subject).await?;
+    let mut codes = codes_of(&site, &subject).await?;
+    let is_held = |code: &CodeState| code.state() == CodeLife::Suspended;
+    if last_of(&codes, kind, &subject).is_some_and(is_held) {
+        // The page says since when the code is on hold, which is one of the details.
+        codes = listed(&site, &subject).await?.codes;
+    }
     let mut shown = KindPage::new(&site, f, kind, &subject, &codes);
     shown.show_live(&site, &parts, &signed_in.who, kind);
     Ok(page(StatusCode::OK, &shown))
